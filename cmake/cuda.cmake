@@ -1,0 +1,23 @@
+# Decides whether the CUDA halves are built: SLUICE_WITH_CUDA is the answer for everybody else.
+set(SLUICE_WITH_CUDA OFF)
+if(NOT SLUICE_CUDA STREQUAL "OFF")
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    set(SLUICE_WITH_CUDA ON)
+  elseif(SLUICE_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "SLUICE_CUDA=ON but no CUDA compiler was found; put nvcc on PATH or set CUDACXX")
+  endif()
+endif()
+
+if(SLUICE_WITH_CUDA)
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual) # listed, never native: this machine may have no GPU
+  endif()
+  set(CMAKE_CUDA_STANDARD 20)
+  enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
+  find_library(SLUICE_CUDNN cudnn HINTS ${CUDAToolkit_LIBRARY_DIR} REQUIRED)
+  find_library(SLUICE_NCCL nccl HINTS ${CUDAToolkit_LIBRARY_DIR} REQUIRED)
+endif()
+message(STATUS "sluice: CUDA halves ${SLUICE_WITH_CUDA}")

@@ -1,0 +1,48 @@
+// Devices as small values, and the share of the machine's cores that each CPU device gets.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace sluice {
+
+enum class DeviceKind : uint8_t { kCpu, kCuda };
+
+/// A device: `cpu:0`, `cpu:1` are virtual devices with their own cores; `cuda:0` is a GPU.
+struct Device {
+  DeviceKind kind = DeviceKind::kCpu;
+  int index = 0;
+
+  auto operator<=>(const Device&) const = default;
+  std::string text() const;  // "cpu:0"
+  bool is_cpu() const { return kind == DeviceKind::kCpu; }
+};
+
+/// Parses "cpu:0", "cuda:1", "cpu" (= cpu:0). Throws ConfigError.
+Device parse_device(const std::string& text);
+/// Parses a comma-separated list. Throws ConfigError when it is empty or names a device twice.
+std::vector<Device> parse_devices(const std::string& text);
+
+/// How a CPU stream's worker runs: its OpenMP team and the cores it is bound to (none: not bound).
+struct CpuShare {
+  int team = 1;
+  std::vector<int> cores;
+};
+
+/// Cores this process may run on, in ascending order.
+std::vector<int> available_cores();
+/// An even split of the available cores over the CPU devices of the list, `cores_each` of them each when positive.
+/// Throws DeviceError when there are fewer cores than devices ask for. CUDA devices get a share of no cores.
+std::vector<CpuShare> share_cores(const std::vector<Device>& devices, int cores_each = 0);
+
+/// The number of usable GPUs and, when 0, why. 0 in a build without CUDA.
+struct CudaStatus {
+  int devices = 0;
+  std::string why;
+};
+CudaStatus cuda_status();
+/// Throws DeviceError, with the devices that exist, when `d` does not.
+void expect_exists(const Device& d);
+
+}  // namespace sluice

@@ -1,0 +1,127 @@
+// A worker's parameters: declared to an Init by the layers, laid out in one Arena, read through explicit versions.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/tensor.h"
+
+namespace sluice {
+
+/// How a parameter starts: U(low, high), or a constant when both are equal.
+struct InitialValue {
+  float low = 0, high = 0;
+  static InitialValue constant(float v) { return {v, v}; }
+  static InitialValue uniform(float bound) { return {-bound, bound}; }
+};
+
+/// A handle to a parameter of the arena that is made from the same Init. `group` selects optimiser settings.
+struct Param {
+  int index = -1;
+  Shape shape;
+};
+/// A handle to a buffer: state that is not trained (running statistics).
+struct Buffer {
+  int index = -1;
+  Shape shape;
+};
+
+struct ParamSpec {
+  std::string path;  // "stage0.f.conv1.weight"; the key in checkpoints and the seed of the initial value
+  Shape shape;
+  InitialValue initial;
+  int group = 0;
+};
+
+/// Collects what layers declare, under dotted paths. Scopes nest: `Init conv = init.scope("conv1")`.
+class Init {
+ public:
+  Init() : lists_(std::make_shared<Lists>()) {}
+  Init scope(const std::string& name) const;
+  /// The same path; parameters declared through it belong to `group`.
+  Init group(int group) const;
+  Param param(const std::string& name, Shape shape, InitialValue initial);
+  Buffer buffer(const std::string& name, Shape shape, float value);
+  const std::string& path() const { return path_; }
+  const std::vector<ParamSpec>& params() const { return lists_->params; }
+  const std::vector<ParamSpec>& buffers() const { return lists_->buffers; }
+
+ private:
+  struct Lists {
+    std::vector<ParamSpec> params, buffers;
+  };
+  std::shared_ptr<Lists> lists_;
+  std::string path_;
+  int group_ = 0;
+};
+
+/// One version of one parameter, as an op reads it.
+struct Weight {
+  ConstRef ref;
+  uint64_t version = 0;  // never the same for two different contents; 0: unknown
+};
+
+/// One version of all parameters of an arena. Holds the memory while an op that was given it may run.
+struct Weights {
+  Tensor values;  // flat f32
+  uint64_t version = 0;
+  const std::vector<int64_t>* offsets = nullptr;  // of the arena; elements
+
+  Weight at(const Param& p) const;
+};
+
+/// Where an op puts the gradient of a parameter.
+struct GradSlot {
+  Ref ref;
+  bool accumulate = false;  // false: the first gradient of the step, which writes
+};
+
+/// A stretch of the arena that one optimiser setting applies to.
+struct Segment {
+  int64_t offset = 0, count = 0;  // elements
+  int group = 0;
+};
+
+/// Weights, gradients, optimiser state and buffers of one stage: equal offsets, one update for all.
+/// Parameters of a group are contiguous, in declaration order. Not thread-safe: owned by one worker.
+class Arena {
+ public:
+  /// Queues the initial values on the stream: Philox keyed by (seed, path), so they do not depend on the cut.
+  Arena(const Stream& s, const Init& init, uint64_t seed);
+
+  Weights weights() const { return {values_, version_, &offsets_}; }
+  /// Call after queueing work that changes the values.
+  void bump_version();
+  GradSlot grad(const Param& p);
+  /// Queues zeroes for gradients that nobody wrote since the last begin_step(), so that an update reads no stale ones.
+  void finish_grads(const Stream& s);
+  void begin_step();
+
+  Tensor values() const { return values_; }
+  Tensor grads() const { return grads_; }
+  /// Optimiser state k (moments), zero at first use; of the size of the values.
+  Tensor state(const Stream& s, int k);
+  int states() const { return int(states_.size()); }
+  Tensor buffer(const Buffer& b) const;
+  Tensor buffers() const { return buffer_values_; }
+  const std::vector<Segment>& segments() const { return segments_; }
+
+  const std::vector<ParamSpec>& specs() const { return specs_; }
+  const std::vector<ParamSpec>& buffer_specs() const { return buffer_specs_; }
+  int64_t offset(int param_index) const { return offsets_[size_t(param_index)]; }
+  int64_t buffer_offset(int index) const { return buffer_offsets_[size_t(index)]; }
+  int64_t count() const { return count_; }  // trained numbers, padding left out
+
+ private:
+  std::vector<ParamSpec> specs_, buffer_specs_;
+  std::vector<int64_t> offsets_, buffer_offsets_;
+  std::vector<Segment> segments_;
+  std::vector<bool> written_;
+  Tensor values_, grads_, buffer_values_;
+  std::vector<Tensor> states_;
+  uint64_t version_ = 0;
+  int64_t count_ = 0;
+};
+
+}  // namespace sluice

@@ -1,0 +1,110 @@
+// The tape: what forward recorded, in order; backward walks it newest first. One tape per (stage, micro-batch).
+#pragma once
+
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "engine/ledger.h"
+#include "engine/param.h"
+#include "engine/rng.h"
+
+namespace sluice {
+
+/// A value in a forward pass: a tensor and, where a gradient can flow to it, its place on the tape.
+struct Var {
+  Tensor value;
+  int node = -1;  // -1: a constant of this tape
+  const Shape& shape() const { return value.shape(); }
+};
+
+/// The same tensor, cut off from the tape: no gradient flows through.
+inline Var detach(const Var& v) { return {v.value, -1}; }
+
+/// What a backward half is given.
+struct BackwardCtx {
+  Stream stream;
+  Weights weights;  // the version that the learning rule chose for backward
+  Arena& arena;     // grad(param) gives where to write
+  Ledger& ledger;
+
+  Tensor empty(Shape shape, DType dtype = DType::kF32, MemoryTag tag = MemoryTag::kActivations) const {
+    return Tensor::empty(stream, shape, dtype, tag);
+  }
+};
+
+/// Gradients of a function's inputs, in the order of record(); undefined where none is needed.
+using GradList = std::array<Tensor, 3>;
+
+/// A recorded op. The weight half is separate so that a schedule may run it later.
+class Function {
+ public:
+  virtual ~Function() = default;
+  /// dy: gradient of the output, or undefined for a loss (then it counts as 1). May overwrite dy only if dy.unique().
+  /// Returns the inputs' gradients; only those with needs(i) are used. Keeps what backward_weight still needs with
+  /// SaveKind::kDeferred and drops the rest.
+  virtual GradList backward_input(Tensor dy, BackwardCtx& c) = 0;
+  /// Writes or accumulates weight gradients, and drops what is left.
+  virtual void backward_weight(BackwardCtx&) {}
+  bool needs(int input) const { return inputs_[size_t(input)] >= 0; }
+
+ private:
+  friend class Tape;
+  std::array<int, 3> inputs_{-1, -1, -1};
+};
+
+/// A gradient to start from: undefined counts as 1 (losses).
+struct Root {
+  Var var;
+  Tensor grad;
+};
+
+class Tape {
+ public:
+  /// A leaf whose gradient backward returns.
+  Var leaf(Tensor t);
+  /// Appends a function of `inputs`; its output is returned as a Var. A function with no input on the tape and no
+  /// weights is still recorded only if `has_weights` (its weight half must run); else the output is a constant.
+  Var record(std::unique_ptr<Function> f, Tensor out, std::initializer_list<Var> inputs, bool has_weights);
+
+  /// Both halves, node by node, newest first. Drops each node when it is done.
+  void backward(const std::vector<Root>& roots, BackwardCtx& c);
+  /// The input half only; backward_weight() must follow.
+  void backward_input(const std::vector<Root>& roots, BackwardCtx& c);
+  void backward_weight(BackwardCtx& c);
+  /// The gradient that reached a leaf (undefined when none did). Moves it out.
+  Tensor take_grad(const Var& leaf);
+  size_t size() const { return nodes_.size(); }
+
+ private:
+  struct Node {
+    std::unique_ptr<Function> function;  // null for leaves
+    Tensor grad;
+    bool reached = false;
+    bool has_weights = false;
+  };
+  void walk(const std::vector<Root>& roots, BackwardCtx& c, bool with_weights);
+  void add_grad(int node, Tensor g, BackwardCtx& c);
+  std::vector<Node> nodes_;
+};
+
+/// What a forward pass is given. `tape` null: evaluation, nothing is recorded or kept.
+struct Ctx {
+  Stream stream;
+  Weights weights;  // the version that the learning rule chose for forward
+  Arena& arena;     // buffers
+  Ledger& ledger;
+  Tape* tape = nullptr;
+  Rng rng{};
+  bool training = false;
+
+  Tensor empty(Shape shape, DType dtype = DType::kF32, MemoryTag tag = MemoryTag::kActivations) const {
+    return Tensor::empty(stream, shape, dtype, tag);
+  }
+  Weight weight(const Param& p) const { return weights.at(p); }
+  Saved save(SaveKind k, const Tensor& t) const { return Saved(t, k, &ledger); }
+  /// Whether an op over `inputs` has to keep anything.
+  bool recording(std::initializer_list<Var> inputs, bool has_weights) const;
+};
+
+}  // namespace sluice

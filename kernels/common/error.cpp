@@ -1,0 +1,2 @@
+// Anchors the vtables of the error types in one object file.
+#include "kernels/common/error.h"
