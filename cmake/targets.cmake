@@ -1,13 +1,21 @@
 # sluice_library(name SOURCES ... LINKS ... PRIVATE_LINKS ...): one folder, one target, alias sluice::name.
+# Without SOURCES the target is header-only.
 function(sluice_library name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINKS;PRIVATE_LINKS")
-  add_library(sluice_${name} STATIC ${arg_SOURCES})
+  set(scope PUBLIC)
+  if(arg_SOURCES)
+    add_library(sluice_${name} STATIC ${arg_SOURCES})
+    target_link_libraries(sluice_${name} PRIVATE $<BUILD_INTERFACE:sluice_options> ${arg_PRIVATE_LINKS})
+  else()
+    add_library(sluice_${name} INTERFACE)
+    set(scope INTERFACE)
+  endif()
   add_library(sluice::${name} ALIAS sluice_${name})
   set_target_properties(sluice_${name} PROPERTIES EXPORT_NAME ${name})
-  target_include_directories(sluice_${name} PUBLIC
+  target_include_directories(sluice_${name} ${scope}
     $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/generated>
     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/sluice>)
-  target_compile_features(sluice_${name} PUBLIC cxx_std_20)
-  target_link_libraries(sluice_${name} PUBLIC ${arg_LINKS} PRIVATE $<BUILD_INTERFACE:sluice_options> ${arg_PRIVATE_LINKS})
+  target_compile_features(sluice_${name} ${scope} cxx_std_20)
+  target_link_libraries(sluice_${name} ${scope} ${arg_LINKS})
   set_property(GLOBAL APPEND PROPERTY SLUICE_LIBRARIES sluice_${name})
 endfunction()
