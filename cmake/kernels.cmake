@@ -10,3 +10,8 @@ macro(sluice_kernel name)
 endmacro()
 
 sluice_kernel(activation)
+sluice_kernel(fill)
+sluice_kernel(step_scalars)
+sluice_kernel(check_finite)
+sluice_kernel(sgd)
+sluice_kernel(adam)

@@ -14,6 +14,13 @@ struct Philox4 {
   uint32_t v[4];
 };
 
+// Each instruction set gets its own copy: the linker must not mix them.
+#if defined(SLUICE_ISA)
+inline namespace SLUICE_ISA {
+#else
+inline namespace host {
+#endif
+
 SLUICE_HD Philox4 philox(PhiloxKey k, uint64_t counter_low, uint64_t counter_high) {
   uint32_t c0 = uint32_t(counter_low), c1 = uint32_t(counter_low >> 32);
   uint32_t c2 = uint32_t(counter_high), c3 = uint32_t(counter_high >> 32);
@@ -32,4 +39,5 @@ SLUICE_HD Philox4 philox(PhiloxKey k, uint64_t counter_low, uint64_t counter_hig
 /// [0, 1), 24 bits.
 SLUICE_HD float uniform(uint32_t word) { return float(word >> 8) * 5.9604645e-8f; }
 
+}  // namespace SLUICE_ISA or host
 }  // namespace sluice

@@ -1,0 +1,78 @@
+// One Adam or AdamW step over a whole arena: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr m^ / (sqrt(v^) + eps).
+// In place.
+#pragma once
+
+#include <cmath>
+
+#include "kernels/common/segments.h"
+
+namespace sluice::kernels {
+
+/// Adam (Kingma, Ba, ICLR 2015) adds decay w to the gradient; AdamW (Loshchilov, Hutter, ICLR 2019), `decoupled`,
+/// shrinks w by lr decay instead. m^ and v^ are corrected by bias1 and root_bias2 of the scalars, as in PyTorch:
+/// sqrt(v^) = sqrt(v) / root_bias2. lr and decay are those of the segment's group.
+struct Adam {
+  static constexpr const char* kName = "adam";
+  Ref w;              // [n] f32
+  ConstRef g;         // [n] f32
+  Ref m, v;           // [n] f32, zero before the first step
+  Ref view;           // [n] bf16 copy of w, written in the same pass; may be undefined
+  ConstRef segments;  // [segments, 3] i64
+  ConstRef scalars;   // kStepScalarsShape, u8
+  ConstRef finite;    // [1] i32: 0 leaves everything as it is; may be undefined
+  float beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f;
+  bool decoupled = false;
+
+  void check() const {
+    const int64_t n = w.numel();
+    expect_flat(kName, "w", w, n, DType::kF32);
+    expect_flat(kName, "g", g, n, DType::kF32);
+    expect_flat(kName, "m", m, n, DType::kF32);
+    expect_flat(kName, "v", v, n, DType::kF32);
+    if (view.defined()) expect_flat(kName, "view", view, n, DType::kBF16);
+    expect_update(kName, n, segments, scalars, finite);
+  }
+  Operands operands() const { return {{g, segments, scalars, finite}, {w, m, v, view}}; }
+  Cost cost() const {
+    Cost c = operands().once(w.numel() * 16);
+    c.read += w.bytes() + m.bytes() + v.bytes();  // read and written
+    return c;
+  }
+  template <Isa>
+  void cpu(CpuContext&) const;
+  void cuda(CudaContext&) const;
+};
+
+/// What is the same for all elements of a segment.
+struct AdamConstants {
+  float lr, decay, beta1, beta2, eps, step_size, inverse_root_bias2;
+};
+
+namespace detail {
+// Each instruction set gets its own copy: the linker must not mix them.
+#if defined(SLUICE_ISA)
+inline namespace SLUICE_ISA {
+#else
+inline namespace host {
+#endif
+
+SLUICE_HD AdamConstants adam_constants(const Adam& call, const StepScalars& s, int64_t group) {
+  return {s.lr[group], s.weight_decay[group], call.beta1,         call.beta2,
+          call.eps,    s.lr[group] / s.bias1, 1.0f / s.root_bias2};
+}
+/// The new weight; `m` and `v` are updated. One text for both devices.
+template <bool kDecoupled>
+SLUICE_HD float adam_update(float w, float g, float& m, float& v, const AdamConstants& c) {
+  if constexpr (kDecoupled)
+    w = w - c.lr * c.decay * w;
+  else
+    g = g + c.decay * w;
+  m = c.beta1 * m + (1.0f - c.beta1) * g;
+  v = c.beta2 * v + (1.0f - c.beta2) * g * g;
+  return w - c.step_size * m / (sqrtf(v) * c.inverse_root_bias2 + c.eps);
+}
+
+}  // namespace SLUICE_ISA or host
+}  // namespace detail
+
+}  // namespace sluice::kernels

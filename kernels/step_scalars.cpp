@@ -1,0 +1,11 @@
+// CPU half of SetStepScalars.
+#include "kernels/step_scalars.h"
+
+namespace sluice::kernels {
+
+template <>
+void SetStepScalars::cpu<kIsa>(CpuContext&) const {
+  *slot.as<StepScalars>() = values;
+}
+
+}  // namespace sluice::kernels
