@@ -1,0 +1,40 @@
+// y = x / (1 - p) where the draw of the element is at least p, else 0. y may be x. Backward is the same call on dy.
+#pragma once
+
+#include "kernels/common/context.h"
+#include "kernels/common/philox.h"
+
+namespace sluice::kernels {
+
+/// Where the draw of element e of a sample comes from: word `word` of Philox at counter (low, sample). Sixteen
+/// neighbours take the same word of sixteen counters, so that both vector registers and warps draw without shuffles.
+struct DropoutDraw {
+  uint64_t low;
+  int word;
+};
+SLUICE_HD DropoutDraw dropout_draw(int64_t e) { return {uint64_t(e / 64 * 16 + e % 16), int(e / 16 % 4)}; }
+
+/// The draw depends on key, global sample and element alone: not on the batch, the team or the device.
+struct Dropout {
+  static constexpr const char* kName = "dropout";
+  ConstRef x;  // [samples, ...]; f32 or bf16
+  Ref y;       // as x
+  float p = 0;
+  PhiloxKey key;
+  int64_t sample_base = 0;  // global index of the first sample
+
+  void check() const {
+    expect_float(kName, "x", x.dtype);
+    expect_dtype(kName, "y", y.dtype, x.dtype);
+    expect_shape(kName, "y", y.shape, x.shape);
+    if (x.shape.rank() == 0) throw ShapeError("dropout: x is a scalar, expected [samples, ...]");
+    if (!(p >= 0.0f && p < 1.0f)) throw ConfigError(str("dropout: p is ", p, ", expected 0 <= p < 1"));
+  }
+  Operands operands() const { return {{x}, {y}}; }
+  Cost cost() const { return operands().once(x.numel() * 25); }
+  template <Isa>
+  void cpu(CpuContext&) const;
+  void cuda(CudaContext&) const;
+};
+
+}  // namespace sluice::kernels
