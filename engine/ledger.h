@@ -47,7 +47,7 @@ class Ledger {
  private:
   friend class Saved;
   void add(const Tensor& t, SaveKind k);
-  void remove(const Tensor& t, SaveKind k);
+  void remove(const Tensor& t);
 
   struct Count {
     int holders = 0;

@@ -32,7 +32,7 @@ Var conv2d(Ctx& c, const Var& x, const Conv2dParams& p);
 
 // ---- batch norm over all but the last dimension, with ReLU and a residual fused behind ----
 struct BatchNormParams {
-  Param gamma, beta;                // [C]
+  Param gamma, beta;                 // [C]
   Buffer running_mean, running_var;  // [C]
   float eps = 1e-5f, momentum = 0.1f;
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -114,6 +115,9 @@ class Arena {
   int64_t count() const { return count_; }  // trained numbers, padding left out
 
  private:
+  static Tensor zeros(const Stream& s, int64_t count, MemoryTag tag);
+  void fill_initial(const Stream& s, uint64_t seed);
+
   std::vector<ParamSpec> specs_, buffer_specs_;
   std::vector<int64_t> offsets_, buffer_offsets_;
   std::vector<Segment> segments_;

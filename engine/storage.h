@@ -70,9 +70,9 @@ class Pool {
 
   /// Calls to the operating system or the driver so far. Does not move after warm-up.
   int64_t os_calls() const;
-  int64_t in_use(MemoryTag t) const;   // bytes now
-  int64_t peak(MemoryTag t) const;     // largest in_use(t)
-  int64_t peak() const;                // largest sum over all tags
+  int64_t in_use(MemoryTag t) const;  // bytes now
+  int64_t peak(MemoryTag t) const;    // largest in_use(t)
+  int64_t peak() const;               // largest sum over all tags
   int64_t in_use() const;
   int64_t live_blocks() const;
   void reset_peak();
@@ -82,12 +82,13 @@ class Pool {
  private:
   struct Block {
     void* data;
-    size_t bytes;                // usable size
-    std::vector<Event> wait_for; // other streams' last uses
+    size_t bytes;                 // usable size
+    std::vector<Event> wait_for;  // other streams' last uses
   };
-  Block take(const Stream* stream, size_t bytes, MemoryTag tag);
+  Block take(size_t bytes, MemoryTag tag);
+  Block fresh(size_t bytes, MemoryTag tag);
   void give_back(Storage& s);
-  void* from_system(size_t bytes);
+  void* from_system(size_t bytes, MemoryTag tag);
   [[noreturn]] void out_of_memory(size_t bytes, MemoryTag tag) const;
 
   Device device_;

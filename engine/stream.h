@@ -20,8 +20,8 @@ class Event {
    public:
     virtual ~State() = default;
     virtual bool ready() = 0;
-    virtual void sync() = 0;      // host wait; rethrows the error that the stream had at this point
-    virtual double time() = 0;    // seconds on a steady clock common to all devices; only after ready
+    virtual void sync() = 0;    // host wait; rethrows the error that the stream had at this point
+    virtual double time() = 0;  // seconds on a steady clock common to all devices; only after ready
   };
 
   Event() = default;
@@ -43,9 +43,9 @@ class Event {
 
 /// Counters of one stream since it was made.
 struct StreamStats {
-  double busy_s = 0;      // time spent in kernels (CPU streams; waits are not counted)
-  int64_t launches = 0;   // kernel calls enqueued
-  int64_t host_waits = 0; // sync() calls
+  double busy_s = 0;       // time spent in kernels (CPU streams; waits are not counted)
+  int64_t launches = 0;    // kernel calls enqueued
+  int64_t host_waits = 0;  // sync() calls
 };
 
 /// A handle to an in-order queue of work on one device; copies share the queue. The queue drains when the last handle

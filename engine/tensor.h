@@ -13,12 +13,10 @@ class Tensor {
  public:
   Tensor() = default;
   /// Contents undefined. Memory comes from the stream's pool and goes back to it in stream order.
-  static Tensor empty(const Stream& s, Shape shape, DType dtype = DType::kF32,
-                      MemoryTag tag = MemoryTag::kActivations);
+  static Tensor empty(const Stream& s, Shape shape, DType dtype = DType::kF32, MemoryTag tag = MemoryTag::kActivations);
   /// A copy of host values, queued on the stream; `values` is read before the call returns.
   template <class T>
-  static Tensor from(const Stream& s, std::span<const T> values, Shape shape,
-                     MemoryTag tag = MemoryTag::kActivations);
+  static Tensor from(const Stream& s, std::span<const T> values, Shape shape, MemoryTag tag = MemoryTag::kActivations);
   Tensor(Shape shape, DType dtype, StoragePtr storage, int64_t offset_bytes = 0);
 
   bool defined() const { return storage_ != nullptr; }

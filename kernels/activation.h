@@ -49,12 +49,18 @@ constexpr bool keeps_input(Act a) { return a == Act::kGelu; }
 template <class F>
 void visit_act(Act a, F&& f) {
   switch (a) {
-    case Act::kNone: return f.template operator()<Act::kNone>();
-    case Act::kRelu: return f.template operator()<Act::kRelu>();
-    case Act::kLeakyRelu: return f.template operator()<Act::kLeakyRelu>();
-    case Act::kSigmoid: return f.template operator()<Act::kSigmoid>();
-    case Act::kTanh: return f.template operator()<Act::kTanh>();
-    case Act::kGelu: return f.template operator()<Act::kGelu>();
+    case Act::kNone:
+      return f.template operator()<Act::kNone>();
+    case Act::kRelu:
+      return f.template operator()<Act::kRelu>();
+    case Act::kLeakyRelu:
+      return f.template operator()<Act::kLeakyRelu>();
+    case Act::kSigmoid:
+      return f.template operator()<Act::kSigmoid>();
+    case Act::kTanh:
+      return f.template operator()<Act::kTanh>();
+    case Act::kGelu:
+      return f.template operator()<Act::kGelu>();
   }
 }
 

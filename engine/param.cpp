@@ -1,0 +1,125 @@
+// Layout of an arena: groups one after another, every parameter on a 64-byte boundary.
+#include "engine/param.h"
+
+#include <atomic>
+
+#include "engine/launch.h"
+#include "engine/rng.h"
+#include "kernels/fill.h"
+
+namespace sluice {
+namespace {
+
+constexpr int64_t kAlign = 16;  // floats: one cache line
+int64_t aligned(int64_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
+
+/// Versions are unique in the process: packed filters are cached by (address, version), and addresses come back.
+uint64_t next_version() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
+
+}  // namespace
+
+Init Init::scope(const std::string& name) const {
+  Init inner = *this;
+  inner.path_ = path_.empty() ? name : path_ + "." + name;
+  return inner;
+}
+Init Init::group(int group) const {
+  Init inner = *this;
+  inner.group_ = group;
+  return inner;
+}
+Param Init::param(const std::string& name, Shape shape, InitialValue initial) {
+  lists_->params.push_back({scope(name).path(), shape, initial, group_});
+  return {int(lists_->params.size()) - 1, shape};
+}
+Buffer Init::buffer(const std::string& name, Shape shape, float value) {
+  lists_->buffers.push_back({scope(name).path(), shape, InitialValue::constant(value), 0});
+  return {int(lists_->buffers.size()) - 1, shape};
+}
+
+Weight Weights::at(const Param& p) const {
+  return {values.flat_view((*offsets)[size_t(p.index)], p.shape).cref(), version};
+}
+
+Arena::Arena(const Stream& s, const Init& init, uint64_t seed) : specs_(init.params()), buffer_specs_(init.buffers()) {
+  offsets_.resize(specs_.size());
+  written_.assign(specs_.size(), false);
+  int groups = 0;
+  for (const ParamSpec& p : specs_) groups = std::max(groups, p.group + 1);
+  int64_t size = 0;
+  for (int g = 0; g < groups; ++g) {
+    const int64_t begin = size;
+    for (size_t i = 0; i < specs_.size(); ++i) {
+      if (specs_[i].group != g) continue;
+      offsets_[i] = size;
+      size += aligned(specs_[i].shape.numel());
+      count_ += specs_[i].shape.numel();
+    }
+    if (size > begin) segments_.push_back({begin, size - begin, g});
+  }
+  int64_t buffer_size = 0;
+  for (const ParamSpec& b : buffer_specs_) {
+    buffer_offsets_.push_back(buffer_size);
+    buffer_size += aligned(b.shape.numel());
+  }
+  values_ = zeros(s, size, MemoryTag::kWeights);
+  grads_ = zeros(s, size, MemoryTag::kGrads);
+  buffer_values_ = zeros(s, buffer_size, MemoryTag::kWeights);
+  fill_initial(s, seed);
+  bump_version();
+}
+
+Tensor Arena::zeros(const Stream& s, int64_t count, MemoryTag tag) {
+  Tensor t = Tensor::empty(s, {count}, DType::kF32, tag);
+  launch(kernels::FillConstant{.y = t.ref(), .value = 0.0f}, s);
+  return t;
+}
+
+void Arena::fill_initial(const Stream& s, uint64_t seed) {
+  const Rng rng{.seed = seed};
+  for (size_t i = 0; i < specs_.size(); ++i) {
+    const ParamSpec& p = specs_[i];
+    const Tensor t = values_.flat_view(offsets_[i], p.shape);
+    if (p.initial.low == p.initial.high) {
+      launch(kernels::FillConstant{.y = t.ref(), .value = p.initial.low}, s);
+    } else {
+      const PhiloxKey key = rng.key(RngPurpose::kInit, path_hash(p.path));
+      launch(kernels::FillUniform{.y = t.ref(), .low = p.initial.low, .high = p.initial.high, .key = key}, s);
+    }
+  }
+  for (size_t i = 0; i < buffer_specs_.size(); ++i) {
+    const ParamSpec& b = buffer_specs_[i];
+    const Tensor t = buffer_values_.flat_view(buffer_offsets_[i], b.shape);
+    launch(kernels::FillConstant{.y = t.ref(), .value = b.initial.low}, s);
+  }
+}
+
+void Arena::bump_version() { version_ = next_version(); }
+
+GradSlot Arena::grad(const Param& p) {
+  const bool accumulate = written_[size_t(p.index)];
+  written_[size_t(p.index)] = true;
+  return {grads_.flat_view(offsets_[size_t(p.index)], p.shape).ref(), accumulate};
+}
+
+void Arena::begin_step() { written_.assign(specs_.size(), false); }
+
+void Arena::finish_grads(const Stream& s) {
+  for (size_t i = 0; i < specs_.size(); ++i)
+    if (!written_[i])
+      launch(kernels::FillConstant{.y = grads_.flat_view(offsets_[i], specs_[i].shape).ref(), .value = 0.0f}, s);
+}
+
+Tensor Arena::state(const Stream& s, int k) {
+  while (int(states_.size()) <= k) states_.push_back(zeros(s, values_.numel(), MemoryTag::kOptimizer));
+  return states_[size_t(k)];
+}
+
+Tensor Arena::buffer(const Buffer& b) const {
+  return buffer_values_.flat_view(buffer_offsets_[size_t(b.index)], b.shape);
+}
+
+}  // namespace sluice

@@ -1,0 +1,231 @@
+// The CPU device's stream: an in-order worker thread with its own OpenMP team and cores.
+#include <omp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mman.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "engine/sanitizer.h"
+#include "engine/stream_core.h"
+
+namespace sluice {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds(Clock::time_point t) { return std::chrono::duration<double>(t.time_since_epoch()).count(); }
+
+class CpuEvent final : public Event::State {
+ public:
+  explicit CpuEvent(const void* owner) : owner_(owner) {}
+
+  bool ready() override {
+    const std::lock_guard lock(mutex_);
+    return done_;
+  }
+  void sync() override {
+    std::unique_lock lock(mutex_);
+    condition_.wait(lock, [&] { return done_; });
+    if (error_) std::rethrow_exception(error_);
+  }
+  double time() override {
+    const std::lock_guard lock(mutex_);
+    return seconds(when_);
+  }
+  void complete(std::exception_ptr error) {
+    {
+      const std::lock_guard lock(mutex_);
+      done_ = true;
+      error_ = std::move(error);
+      when_ = Clock::now();
+    }
+    condition_.notify_all();
+  }
+  bool succeeded() {
+    const std::lock_guard lock(mutex_);
+    return done_ && !error_;
+  }
+  const void* owner() const { return owner_; }
+
+ private:
+  const void* owner_;
+  std::mutex mutex_;
+  std::condition_variable condition_;
+  bool done_ = false;
+  std::exception_ptr error_;
+  Clock::time_point when_;
+};
+
+void* map_pages(size_t bytes) {
+  constexpr size_t kHuge = size_t{2} << 20;
+  const size_t padded = bytes + kHuge;
+  void* raw = mmap(nullptr, padded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw == MAP_FAILED) return nullptr;
+  const auto base = reinterpret_cast<uintptr_t>(raw);
+  const uintptr_t aligned = (base + kHuge - 1) / kHuge * kHuge;
+  if (aligned > base) munmap(raw, aligned - base);
+  const uintptr_t end = aligned + bytes;
+  if (base + padded > end) munmap(reinterpret_cast<void*>(end), base + padded - end);
+  madvise(reinterpret_cast<void*>(aligned), bytes, MADV_HUGEPAGE);  // advice: without huge pages it only runs slower
+  return reinterpret_cast<void*>(aligned);
+}
+
+RawMemory system_memory() {
+  constexpr size_t kPage = 4096;
+  auto whole_pages = [](size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; };
+  return {[=](size_t bytes) { return map_pages(whole_pages(bytes)); },
+          [=](void* p, size_t bytes) {
+            unpoison(p, bytes);
+            munmap(p, whole_pages(bytes));
+          }};
+}
+
+/// Scratch of a worker: grows to the largest request and stays. Worker thread only.
+class Workspace {
+ public:
+  explicit Workspace(Pool& pool) : pool_(pool) {}
+  void* lease(size_t bytes) {
+    if (bytes > bytes_) {
+      data_ = pool_.allocate_raw(bytes, MemoryTag::kWorkspace);
+      bytes_ = bytes;
+    }
+    return data_;
+  }
+
+ private:
+  Pool& pool_;
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+class CpuCore final : public Stream::Core {
+ public:
+  CpuCore(Device d, CpuShare share) : Core(d, std::move(share), system_memory()), workspace_(pool) {
+    context_.team = cpu_share.team;
+    context_.workspace = [this](size_t bytes) { return workspace_.lease(bytes); };
+    worker_ = std::thread([this] { run(); });
+  }
+  ~CpuCore() override {
+    push({.kind = Task::kStop});
+    worker_.join();
+  }
+
+  void enqueue(std::function<void(CpuContext&)> work) override { push({.kind = Task::kWork, .work = std::move(work)}); }
+  CudaContext& cuda() override { throw DeviceError(str(device.text(), " is not a CUDA device")); }
+  Event record() override {
+    auto state = std::make_shared<CpuEvent>(this);
+    push({.kind = Task::kRecord, .event = state});
+    return Event(state);
+  }
+  void wait(const Event& e) override {
+    if (auto* own = dynamic_cast<CpuEvent*>(e.state()); own && (own->owner() == this || own->succeeded())) return;
+    push({.kind = Task::kWait, .event = e.shared_state()});
+  }
+  void sync() override { record().sync(); }
+  void copy(const void* src, Device src_device, void* dst, Device dst_device, size_t bytes) override {
+    if (!src_device.is_cpu() || !dst_device.is_cpu())
+      throw DeviceError(str("copy from ", src_device.text(), " to ", dst_device.text(),
+                            ": a CPU stream reaches CPU memory only; queue it on the GPU's stream"));
+    if (bytes > 0) enqueue([=](CpuContext&) { std::memcpy(dst, src, bytes); });
+  }
+  void upload(const void* host, void* dst, size_t bytes, bool keep) override {
+    if (bytes == 0) return;
+    if (!keep) return enqueue([=](CpuContext&) { std::memcpy(dst, host, bytes); });
+    const auto* begin = static_cast<const std::byte*>(host);
+    enqueue([dst, copy = std::vector<std::byte>(begin, begin + bytes)](CpuContext&) {
+      std::memcpy(dst, copy.data(), copy.size());
+    });
+  }
+  void download(const void* src, void* host, size_t bytes) override {
+    if (bytes > 0) enqueue([=](CpuContext&) { std::memcpy(host, src, bytes); });
+  }
+  double busy_s() const override { return double(busy_ns_.load(std::memory_order_relaxed)) * 1e-9; }
+  int64_t plans_created() const override { return context_.plans.created(); }
+
+ private:
+  struct Task {
+    enum Kind { kWork, kRecord, kWait, kStop } kind;
+    std::function<void(CpuContext&)> work{};
+    std::shared_ptr<Event::State> event{};
+  };
+
+  void push(Task t) {
+    {
+      const std::lock_guard lock(mutex_);
+      queue_.push_back(std::move(t));
+    }
+    condition_.notify_one();
+  }
+  Task pop() {
+    std::unique_lock lock(mutex_);
+    condition_.wait(lock, [&] { return !queue_.empty(); });
+    Task t = std::move(queue_.front());
+    queue_.pop_front();
+    return t;
+  }
+
+  void bind() const {  // before the first parallel region: the team inherits the cores
+    if (!cpu_share.cores.empty()) {
+      cpu_set_t set;
+      CPU_ZERO(&set);
+      for (int core : cpu_share.cores) CPU_SET(size_t(core), &set);
+      pthread_setaffinity_np(pthread_self(), sizeof set, &set);  // fails only for cores that vanished since
+    }
+    omp_set_num_threads(cpu_share.team);
+  }
+
+  void run() {
+    bind();
+    for (;;) {
+      Task t = pop();
+      switch (t.kind) {
+        case Task::kStop:
+          return;
+        case Task::kRecord:
+          static_cast<CpuEvent&>(*t.event).complete(error_);
+          break;
+        case Task::kWait:
+          guard([&] { t.event->sync(); });
+          break;
+        case Task::kWork: {
+          const auto begin = Clock::now();
+          guard([&] { t.work(context_); });
+          const std::chrono::nanoseconds spent = Clock::now() - begin;
+          busy_ns_.fetch_add(spent.count(), std::memory_order_relaxed);
+        }
+      }
+    }
+  }
+  /// The first error stays; what was queued behind it is skipped.
+  template <class F>
+  void guard(F&& f) {
+    if (error_) return;
+    try {
+      f();
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+  }
+
+  CpuContext context_;  // worker thread only, but for plans_created() after a sync
+  Workspace workspace_;
+  std::exception_ptr error_;  // worker thread only
+  std::mutex mutex_;
+  std::condition_variable condition_;
+  std::deque<Task> queue_;
+  std::atomic<int64_t> busy_ns_{0};
+  std::thread worker_;
+};
+
+}  // namespace
+
+std::shared_ptr<Stream::Core> make_cpu_core(Device d, CpuShare share) {
+  return std::make_shared<CpuCore>(d, std::move(share));
+}
+
+}  // namespace sluice
