@@ -60,7 +60,7 @@ void Tensor::assign(const Stream& s, std::span<const T> values) {
 template <class T>
 std::vector<T> Tensor::to_vector(const Stream& s) const {
   expect_dtype("to_vector", "tensor", dtype_, dtype_of<T>::value);
-  std::vector<T> values(size_t(numel()));
+  std::vector<T> values(static_cast<size_t>(numel()));
   copy_to_host(s, *this, values.data());
   s.sync();
   return values;

@@ -17,6 +17,8 @@ namespace sluice::test {
 std::vector<Device> test_devices();
 std::string device_label(const testing::TestParamInfo<Device>& info);  // "cpu_0"
 
+/// Each test file gives it a name of its own: `using XTest = OnEachDevice;`, then TEST_P(XTest, ...) and
+/// INSTANTIATE_TEST_SUITE_P(Devices, XTest, testing::ValuesIn(test_devices()), device_label).
 class OnEachDevice : public testing::TestWithParam<Device> {
  public:
   static Device device() { return GetParam(); }
