@@ -50,4 +50,11 @@ class StageBody {
 };
 using StageBodyPtr = std::unique_ptr<StageBody>;
 
+/// A stage before it is placed on a device: what it declared, and its body.
+struct StageNet {
+  std::string name;
+  Init init;
+  StageBodyPtr body;
+};
+
 }  // namespace sluice

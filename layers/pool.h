@@ -1,0 +1,32 @@
+// Pooling over NHWC images.
+#pragma once
+
+#include "layers/module.h"
+
+namespace sluice {
+
+class MaxPool final : public Module {
+ public:
+  explicit MaxPool(Pool2dSpec spec) : spec_(spec) {}
+  Var forward(Ctx& c, const Var& x) const override { return max_pool(c, x, spec_); }
+
+ private:
+  Pool2dSpec spec_;
+};
+
+class AvgPool final : public Module {
+ public:
+  explicit AvgPool(Pool2dSpec spec) : spec_(spec) {}
+  Var forward(Ctx& c, const Var& x) const override { return avg_pool(c, x, spec_); }
+
+ private:
+  Pool2dSpec spec_;
+};
+
+/// [N, H, W, C] -> [N, C]: the mean over each image.
+class GlobalAvgPool final : public Module {
+ public:
+  Var forward(Ctx& c, const Var& x) const override;
+};
+
+}  // namespace sluice

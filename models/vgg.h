@@ -1,0 +1,25 @@
+// The VGG of the associated-learning papers ("VGG8"): 5 stages end to end, 4 associated stages.
+#pragma once
+
+#include "models/stages.h"
+
+namespace sluice {
+
+struct VggConfig {
+  int64_t in_channels = 3;
+  int64_t image = 32;  // side of the square images; a multiple of 16
+  int64_t classes = 10;
+  double width = 1.0;     // multiplies every channel count, the label code (700) and the hidden widths (1000, 2500)
+  bool faithful = false;  // bridges on the whole flattened map, sigmoid decoders with MSE to the one-hot label
+};
+
+/// Blocks ConvBN(3x3, no bias, BN, ReLU) and 2x2 max pools, channels 128, 256 | 256, 512 | 512 | 512, then
+/// Flatten, Linear 2500, sigmoid, Linear classes. Each StageNet has an Init of its own.
+std::vector<StageNet> vgg_backprop(const VggConfig& config);
+
+/// The four convolution stages, each with bridge b, label encoder g and decoder h. By default the bridge averages the
+/// map to 2x2 first (the paper's flattened bridge holds 90 % of all parameters) and the first decoder is linear with
+/// cross-entropy (MSE on sigmoids leaves the label codes collapsed for many epochs).
+std::vector<StageNet> vgg_associated(const VggConfig& config);
+
+}  // namespace sluice
