@@ -1,6 +1,8 @@
 // CPU half of Adam and AdamW: one pass over all arrays, fixed blocks on the team.
 #include "kernels/adam.h"
 
+#include "kernels/common/parallel_segments.h"
+
 namespace sluice::kernels {
 namespace {
 

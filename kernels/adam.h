@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "kernels/common/context.h"
 #include "kernels/common/segments.h"
 
 namespace sluice::kernels {
@@ -13,14 +14,15 @@ namespace sluice::kernels {
 /// sqrt(v^) = sqrt(v) / root_bias2. lr and decay are those of the segment's group.
 struct Adam {
   static constexpr const char* kName = "adam";
-  Ref w;              // [n] f32
-  ConstRef g;         // [n] f32
-  Ref m, v;           // [n] f32, zero before the first step
-  Ref view;           // [n] bf16 copy of w, written in the same pass; may be undefined
-  ConstRef segments;  // [segments, 3] i64
-  ConstRef scalars;   // kStepScalarsShape, u8
-  ConstRef finite;    // [1] i32: 0 leaves everything as it is; may be undefined
-  float beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f;
+  Ref w;                              // [n] f32
+  ConstRef g;                         // [n] f32
+  Ref m, v;                           // [n] f32, zero before the first step
+  Ref view;                           // [n] bf16 copy of w, written in the same pass; may be undefined
+  ConstRef segments;                  // [segments, 3] i64
+  ConstRef scalars;                   // kStepScalarsShape, u8
+  ConstRef finite;                    // [1] i32: 0 leaves everything as it is; may be undefined
+  double beta1 = 0.9, beta2 = 0.999;  // 1 - beta2 loses five digits when beta2 is a float
+  float eps = 1e-8f;
   bool decoupled = false;
 
   void check() const {
@@ -45,7 +47,13 @@ struct Adam {
 
 /// What is the same for all elements of a segment.
 struct AdamConstants {
-  float lr, decay, beta1, beta2, eps, step_size, inverse_root_bias2;
+  float shrink;  // lr decay
+  float decay;
+  float beta1, rest1;  // beta, 1 - beta
+  float beta2, rest2;
+  float eps;
+  float step_size;  // lr / bias1
+  float inverse_root_bias2;
 };
 
 namespace detail {
@@ -57,18 +65,25 @@ inline namespace host {
 #endif
 
 SLUICE_HD AdamConstants adam_constants(const Adam& call, const StepScalars& s, int64_t group) {
-  return {s.lr[group], s.weight_decay[group], call.beta1,         call.beta2,
-          call.eps,    s.lr[group] / s.bias1, 1.0f / s.root_bias2};
+  return {.shrink = s.lr[group] * s.weight_decay[group],
+          .decay = s.weight_decay[group],
+          .beta1 = float(call.beta1),
+          .rest1 = float(1.0 - call.beta1),
+          .beta2 = float(call.beta2),
+          .rest2 = float(1.0 - call.beta2),
+          .eps = call.eps,
+          .step_size = s.lr[group] / s.bias1,
+          .inverse_root_bias2 = 1.0f / s.root_bias2};
 }
 /// The new weight; `m` and `v` are updated. One text for both devices.
 template <bool kDecoupled>
 SLUICE_HD float adam_update(float w, float g, float& m, float& v, const AdamConstants& c) {
   if constexpr (kDecoupled)
-    w = w - c.lr * c.decay * w;
+    w = w - c.shrink * w;
   else
     g = g + c.decay * w;
-  m = c.beta1 * m + (1.0f - c.beta1) * g;
-  v = c.beta2 * v + (1.0f - c.beta2) * g * g;
+  m = c.beta1 * m + c.rest1 * g;
+  v = c.beta2 * v + c.rest2 * g * g;
   return w - c.step_size * m / (sqrtf(v) * c.inverse_root_bias2 + c.eps);
 }
 

@@ -1,6 +1,8 @@
 // CPU half of Sgd: one pass over all arrays, fixed blocks on the team.
 #include "kernels/sgd.h"
 
+#include "kernels/common/parallel_segments.h"
+
 namespace sluice::kernels {
 namespace {
 

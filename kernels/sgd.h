@@ -2,6 +2,7 @@
 // place.
 #pragma once
 
+#include "kernels/common/context.h"
 #include "kernels/common/segments.h"
 
 namespace sluice::kernels {

@@ -1,0 +1,27 @@
+// Adam (Kingma, Ba, ICLR 2015) and AdamW (Loshchilov, Hutter, ICLR 2019), as torch.optim.Adam and AdamW.
+#pragma once
+
+#include "optim/update_slots.h"
+
+namespace sluice {
+
+struct AdamOptions {
+  double beta1 = 0.9, beta2 = 0.999;
+  float eps = 1e-8f;
+  bool decoupled = false;  // AdamW: weight decay shrinks the weights instead of entering the gradient
+};
+
+class Adam final : public Optimizer {
+ public:
+  /// Throws ConfigError for a beta outside [0, 1) and an eps that is not positive.
+  explicit Adam(AdamOptions options = {});
+  void step(Arena& arena, const Stream& stream, int64_t step, const std::vector<GroupSettings>& groups,
+            const Tensor& finite) override;
+  std::vector<std::string> state_names() const override;
+
+ private:
+  AdamOptions options_;
+  UpdateSlots slots_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,84 @@
+// Fills: constants, and uniform numbers against Philox's published answers and a plain loop.
+#include "kernels/fill.h"
+
+#include <gtest/gtest.h>
+
+#include "engine/launch.h"
+#include "tests/support/support.h"
+
+namespace sluice {
+namespace {
+
+using test::Guarded;
+using FillTest = test::OnEachDevice;  // one suite name per file
+
+INSTANTIATE_TEST_SUITE_P(Devices, FillTest, testing::ValuesIn(test::test_devices()), test::device_label);
+
+// Known answers of Random123 1.14 (kat_vectors, philox4x32 10).
+TEST(Philox, GivesThePublishedAnswers) {
+  const Philox4 zero = philox({0, 0}, 0, 0);
+  EXPECT_EQ(zero.v[0], 0x6627e8d5u);
+  EXPECT_EQ(zero.v[1], 0xe169c58du);
+  EXPECT_EQ(zero.v[2], 0xbc57ac4cu);
+  EXPECT_EQ(zero.v[3], 0x9b00dbd8u);
+  const Philox4 pi = philox({0xa4093822u, 0x299f31d0u}, 0x85a308d3243f6a88u, 0x0370734413198a2eu);
+  EXPECT_EQ(pi.v[0], 0xd16cfe09u);
+  EXPECT_EQ(pi.v[1], 0x94fdccebu);
+  EXPECT_EQ(pi.v[2], 0x5001e420u);
+  EXPECT_EQ(pi.v[3], 0x24126ea1u);
+}
+
+TEST_P(FillTest, FillConstantWritesEveryElement) {
+  Stream stream(device());
+  for (DType t : {DType::kF32, DType::kBF16, DType::kI32}) {
+    for (const auto& [rows, cols] : test::kAwkward2d) {
+      SCOPED_TRACE(testing::Message() << name(t) << " " << rows << "x" << cols);
+      Guarded y(stream, {rows, cols}, t);
+      launch(kernels::FillConstant{.y = y.ref(), .value = -3.0f}, stream);
+      y.check();
+      const std::vector<double> expected(size_t(rows * cols), -3.0);
+      EXPECT_EQ(test::to_double(stream, y.tensor()), expected);
+    }
+  }
+}
+
+TEST_P(FillTest, FillUniformMapsOnePhiloxWordToEachElement) {
+  Stream stream(device());
+  const PhiloxKey key{17, 99};
+  for (int64_t n : {0, 1, 3, 4, 129, 16384, 16387}) {
+    SCOPED_TRACE(n);
+    Guarded y(stream, {n}, DType::kF32);
+    launch(kernels::FillUniform{.y = y.ref(), .low = -0.5f, .high = 2.0f, .key = key}, stream);
+    y.check();
+    std::vector<double> expected;
+    for (int64_t i = 0; i < n; ++i) {
+      const uint32_t word = philox(key, uint64_t(i) / 4, 0).v[i % 4];
+      expected.push_back(-0.5 + 2.5 * double(word >> 8) / 16777216.0);
+    }
+    test::expect_close(test::to_double(stream, y.tensor()), expected, 1e-6);
+  }
+}
+
+TEST_P(FillTest, FillUniformCoversTheRangeEvenly) {
+  Stream stream(device());
+  constexpr int64_t kCount = 100000;
+  Guarded y(stream, {kCount}, DType::kBF16);
+  launch(kernels::FillUniform{.y = y.ref(), .low = 0.0f, .high = 8.0f, .key = {1, 2}}, stream);
+  std::array<int, 8> counts{};
+  for (double v : test::to_double(stream, y.tensor())) {
+    ASSERT_GE(v, 0.0);
+    ASSERT_LE(v, 8.0);
+    ++counts[size_t(std::min(7.0, v))];
+  }
+  for (int count : counts) EXPECT_NEAR(count, kCount / 8, 600);  // 6 standard deviations: 105 each
+}
+
+TEST_P(FillTest, FillsRefuseOtherTypes) {
+  Stream stream(device());
+  Guarded bytes(stream, {4}, DType::kU8), ints(stream, {4}, DType::kI32);
+  EXPECT_THROW(launch(kernels::FillConstant{.y = bytes.ref(), .value = 1.0f}, stream), DTypeError);
+  EXPECT_THROW(launch(kernels::FillUniform{.y = ints.ref(), .low = 0.0f, .high = 1.0f, .key = {}}, stream), DTypeError);
+}
+
+}  // namespace
+}  // namespace sluice
