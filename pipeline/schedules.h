@@ -1,0 +1,48 @@
+// Every schedule by name. A generator emits compute actions only; add_transfers() puts in what moves between workers.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "pipeline/action.h"
+
+namespace sluice {
+
+/// One worker: each micro-batch forward through all stages and back before the next one starts.
+Plan one_device(const Placement& placement, int mbs);
+/// Each micro-batch goes through all workers and back before the next one starts: one worker is busy at a time.
+Plan naive_split(const Placement& placement, int mbs);
+/// All forwards, then all backwards (Huang et al. 2019). Gradients are added in the order 0 .. mbs - 1.
+Plan gpipe(const Placement& placement, int mbs);
+/// One forward, one backward, with a flush at each step (Narayanan et al. 2021, "1F1B"): worker w of n keeps at most
+/// n - w micro-batches in flight. Gradients are added in the order 0 .. mbs - 1.
+Plan one_f_one_b(const Placement& placement, int mbs);
+/// Associated learning on one worker, stage by stage: forward, backward, update.
+Plan associated(const Placement& placement, int mbs);
+/// Associated learning streamed: stage s works on step k - lag(s), where lag grows by one wherever the worker changes,
+/// so that a step enters stage 0 while later stages still work on earlier ones. Exact, since nothing goes back.
+Plan associated_streaming(const Placement& placement, int mbs);
+
+/// A schedule: `mbs` micro-batches a step, stages placed as given. Generators throw ScheduleError for placements that
+/// they cannot serve.
+struct Schedule {
+  const char* name;
+  Plan (*make)(const Placement& placement, int mbs);
+  bool error_crosses;  // made for rules whose error crosses stages
+};
+const std::vector<Schedule>& schedules();
+/// Throws ConfigError with the names that exist.
+const Schedule& find_schedule(const std::string& name);
+
+// ---- what the generators share ----
+
+/// The stages of each worker, ascending. Throws ScheduleError when a worker's stages are not contiguous or descend.
+std::vector<std::vector<int>> contiguous_stages(const char* schedule, const Placement& placement);
+/// Appends the stages' forwards of one micro-batch in order, their backwards from the last, their updates in order.
+void add_forward(std::vector<Action>& to, const std::vector<int>& stages, int64_t mb);
+void add_backward(std::vector<Action>& to, const std::vector<int>& stages, int64_t mb);
+void add_update(std::vector<Action>& to, const std::vector<int>& stages, int64_t mb);
+/// Throws ScheduleError unless mbs >= 1.
+void expect_mbs(const char* schedule, int mbs);
+
+}  // namespace sluice

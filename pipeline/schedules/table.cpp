@@ -1,0 +1,58 @@
+// The table of schedules, and what the generators share.
+#include <algorithm>
+
+#include "engine/error.h"
+#include "pipeline/schedules.h"
+
+namespace sluice {
+
+const std::vector<Schedule>& schedules() {
+  static const std::vector<Schedule> table = {
+      {"one_device", one_device, true},
+      {"naive_split", naive_split, true},
+      {"gpipe", gpipe, true},
+      {"one_f_one_b", one_f_one_b, true},
+      {"associated", associated, false},
+      {"associated_streaming", associated_streaming, false},
+  };
+  return table;
+}
+
+const Schedule& find_schedule(const std::string& name) {
+  std::string known;
+  for (const Schedule& s : schedules()) {
+    if (s.name == name) return s;
+    known += (known.empty() ? "" : ", ") + std::string(s.name);
+  }
+  throw ConfigError(str("schedule '", name, "' does not exist, expected one of: ", known));
+}
+
+std::vector<std::vector<int>> contiguous_stages(const char* schedule, const Placement& placement) {
+  const int workers = count_workers(placement);
+  std::vector<std::vector<int>> stages(static_cast<size_t>(workers));
+  for (size_t s = 0; s < placement.size(); ++s) {
+    if (s > 0 && placement[s] < placement[s - 1])
+      throw ScheduleError(str(schedule, ": stage ", s, " is on worker ", placement[s], " after worker ",
+                              placement[s - 1], ", expected each worker's stages to be contiguous and in order"));
+    stages[size_t(placement[s])].push_back(int(s));
+  }
+  return stages;
+}
+
+void add_forward(std::vector<Action>& to, const std::vector<int>& stages, int64_t mb) {
+  for (int s : stages) to.push_back(act(Do::kForward, s, mb));
+}
+
+void add_backward(std::vector<Action>& to, const std::vector<int>& stages, int64_t mb) {
+  for (size_t i = stages.size(); i-- > 0;) to.push_back(act(Do::kBackward, stages[i], mb));
+}
+
+void add_update(std::vector<Action>& to, const std::vector<int>& stages, int64_t mb) {
+  for (int s : stages) to.push_back(act(Do::kUpdate, s, mb));
+}
+
+void expect_mbs(const char* schedule, int mbs) {
+  if (mbs < 1) throw ScheduleError(str(schedule, ": ", mbs, " micro-batches a step, expected at least 1"));
+}
+
+}  // namespace sluice

@@ -1,0 +1,14 @@
+// The pass that puts sends and receives into a plan of compute actions.
+#pragma once
+
+#include "pipeline/action.h"
+#include "pipeline/wiring.h"
+
+namespace sluice {
+
+/// For each edge between stages on different workers: a send right after the forward that makes the bundle and a
+/// receive right before the forward that reads it; where the error crosses, the same backwards round the backwards.
+/// Stages on one worker hand over directly. Throws ScheduleError when an edge names a stage that the plan lacks.
+Plan add_transfers(const Plan& plan, const Wiring& wiring);
+
+}  // namespace sluice

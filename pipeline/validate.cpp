@@ -1,0 +1,234 @@
+// Walks the unrolled programs in any order that their needs allow, and reports the first action that can never run.
+#include "pipeline/validate.h"
+
+#include <algorithm>
+#include <set>
+
+#include "pipeline/paper.h"
+
+namespace sluice {
+namespace {
+
+using paper::ChannelKey;
+using paper::Key;
+using paper::Run;
+
+/// A channel in the walk: parcel k uses slot k mod slots.
+struct Lane {
+  int slots = 0;
+  std::vector<int64_t> sent, received;  // places in the order
+  std::vector<int64_t> mbs;             // micro-batch of each parcel
+  std::map<int64_t, int64_t> freed;     // parcel -> place of the action that let go of it
+};
+
+/// A micro-batch in a stage.
+struct Flight {
+  int64_t forward = -1, backward_input = -1, done = -1;  // places in the order
+  int64_t version = 0;
+};
+
+class Walk {
+ public:
+  Walk(Run run, const Wiring& wiring) : run_(std::move(run)), wiring_(wiring) {
+    report_.mbs = run_.mbs;
+    report_.mbs_per_step = run_.mbs_per_step;
+    report_.placement = run_.placement;
+    report_.channels = paper::size_channels(run_, wiring);
+    for (const ChannelUse& c : report_.channels) lanes_[{c.from, c.to}].slots = c.slots;
+    const size_t stages = run_.placement.size();
+    report_.live_peak.assign(stages, 0);
+    report_.versions_held.assign(stages, 0);
+    updates_.assign(stages, 0);
+    next_mb_.assign(stages, 0);
+    in_step_.assign(stages, 0);
+    live_.resize(stages);
+  }
+
+  Report finish() {
+    std::vector<size_t> at(run_.programs.size(), 0);
+    for (bool moved = true; moved;) {
+      moved = false;
+      for (size_t w = 0; w < at.size(); ++w)
+        for (; at[w] < run_.programs[w].size(); ++at[w], moved = true) {
+          const Placed p{int(w), int64_t(at[w]), run_.programs[w][at[w]], 0, {}};
+          if (!blocked(p).empty()) break;
+          run(p);
+        }
+    }
+    for (size_t w = 0; w < at.size(); ++w)
+      if (at[w] < run_.programs[w].size()) stuck(at);
+    return std::move(report_);
+  }
+
+ private:
+  static Key key(const Action& a, int stage) { return {stage, a.mb, a.view}; }
+  [[noreturn]] static void fail(const Placed& p, const std::string& why) {
+    paper::fail({p.worker, p.position, p.action}, why);
+  }
+  /// The worker whose wait starts the others': one that waits for its own later action, else the first.
+  [[noreturn]] void stuck(const std::vector<size_t>& at) const {
+    std::string all;
+    Placed first;
+    bool found = false;
+    for (size_t w = 0; w < at.size(); ++w) {
+      if (at[w] >= run_.programs[w].size()) continue;
+      const Placed p{int(w), int64_t(at[w]), run_.programs[w][at[w]], 0, {}};
+      const std::string why = blocked(p);
+      const bool own = p.action.what != Do::kRecv && p.action.what != Do::kSend;
+      if (!found || own) first = p;
+      found = true;
+      all += str("; worker ", w, " stands at position ", at[w], ", ", to_text(p.action), ": ", why);
+    }
+    fail(first, str("can never run: ", blocked(first), all));
+  }
+
+  bool ran(Do what, int stage, const Action& a) const {
+    const auto it = flights_.find(key(a, stage));
+    if (it == flights_.end()) return false;
+    const Flight& f = it->second;
+    return (what == Do::kForward ? f.forward : what == Do::kBackwardInput ? f.backward_input : f.done) >= 0;
+  }
+  bool received(const Action& a, int from) const { return arrivals_.count({from, a.stage, a.mb}) != 0; }
+
+  /// Why the action cannot run now; empty when it can.
+  std::string blocked(const Placed& p) const {
+    const Action& a = p.action;
+    switch (a.what) {
+      case Do::kForward:
+        return blocked_forward(a);
+      case Do::kBackward:
+      case Do::kBackwardInput:
+        return blocked_backward(a);
+      case Do::kBackwardWeight:
+        return ran(Do::kBackwardInput, a.stage, a) ? "" : "its input half has not run";
+      case Do::kUpdate:
+        return in_step_[size_t(a.stage)] == run_.mbs_per_step
+                   ? ""
+                   : str("its step has ", in_step_[size_t(a.stage)], " gradients of ", run_.mbs_per_step);
+      case Do::kSend:
+        return blocked_send(a);
+      case Do::kRecv:
+        return blocked_recv(a);
+    }
+    return "unknown action";
+  }
+  std::string blocked_forward(const Action& a) const {
+    for (const Edge& e : wiring_.edges) {
+      if (e.to != a.stage) continue;
+      if (run_.crosses(e) ? !received(a, e.from) : !ran(Do::kForward, e.from, a))
+        return str("no input from stage ", e.from);
+    }
+    return "";
+  }
+  std::string blocked_backward(const Action& a) const {
+    if (!ran(Do::kForward, a.stage, a)) return "its forward has not run";
+    for (const Edge& e : wiring_.edges) {
+      if (e.from != a.stage || !wiring_.gradient_crosses(e)) continue;
+      if (run_.crosses(e) ? !received(a, e.to) : !ran(Do::kBackwardInput, e.to, a))
+        return str("no gradient from stage ", e.to);
+    }
+    return "";
+  }
+  std::string blocked_send(const Action& a) const {
+    const bool activations = a.peer > a.stage;
+    if (!ran(activations ? Do::kForward : Do::kBackwardInput, a.stage, a)) return "its parcel is not made yet";
+    const Lane& lane = lanes_.at({a.stage, a.peer});
+    const int64_t before = int64_t(lane.sent.size()) - lane.slots;
+    if (before >= 0 && lane.freed.count(before) == 0)
+      return str("all ", lane.slots, " slots of the channel ", a.stage, ">", int(a.peer), " are taken");
+    return "";
+  }
+  std::string blocked_recv(const Action& a) const {
+    const Lane& lane = lanes_.at({a.peer, a.stage});
+    return lane.sent.size() > lane.received.size() ? "" : str("stage ", int(a.peer), " has not sent it");
+  }
+
+  void run(Placed p) {
+    const int64_t place = int64_t(report_.order.size());
+    const Action& a = p.action;
+    if (a.what == Do::kForward) run_forward(p, place);
+    if (paper::starts_backward(a.what)) run_backward(p, place);
+    if (paper::ends_backward(a.what)) end_backward(p, place);
+    if (a.what == Do::kUpdate) {
+      ++updates_[size_t(a.stage)];
+      in_step_[size_t(a.stage)] = 0;
+    }
+    if (a.what == Do::kSend) {
+      Lane& lane = lanes_.at({a.stage, a.peer});
+      const int64_t before = int64_t(lane.sent.size()) - lane.slots;
+      if (before >= 0) p.after.push_back(lane.freed.at(before));
+      lane.sent.push_back(place);
+      lane.mbs.push_back(a.mb);
+    }
+    if (a.what == Do::kRecv) {
+      Lane& lane = lanes_.at({a.peer, a.stage});
+      p.after.push_back(lane.sent[lane.received.size()]);
+      lane.received.push_back(place);
+      arrivals_.insert({a.peer, a.stage, a.mb});
+    }
+    report_.order.push_back(std::move(p));
+  }
+  void run_forward(Placed& p, int64_t place) {
+    const size_t s = size_t(p.action.stage);
+    Flight& f = flights_[key(p.action, p.action.stage)];
+    f.forward = place;
+    f.version = p.version = updates_[s];
+    live_[s].insert(p.action.mb);
+    report_.live_peak[s] = std::max(report_.live_peak[s], int(live_[s].size()));
+    std::set<int64_t> versions;
+    for (int64_t mb : live_[s]) versions.insert(flights_.at({p.action.stage, mb, p.action.view}).version);
+    report_.versions_held[s] = std::max(report_.versions_held[s], int(versions.size()));
+    if (wiring_.backward_reads == BackwardReads::kForwardVersion && int(versions.size()) > wiring_.versions)
+      fail(p, str(versions.size(), " weight versions are in flight, the rule keeps ", wiring_.versions));
+  }
+  void run_backward(Placed& p, int64_t place) {
+    Flight& f = flights_.at(key(p.action, p.action.stage));
+    f.backward_input = place;
+    const int64_t stale = updates_[size_t(p.action.stage)] - f.version;
+    report_.staleness = std::max(report_.staleness, stale);
+    if (stale > wiring_.max_staleness)
+      fail(p, str(stale, " updates since its forward, the rule allows ", wiring_.max_staleness));
+    p.version = wiring_.backward_reads == BackwardReads::kForwardVersion ? f.version : updates_[size_t(p.action.stage)];
+  }
+  void end_backward(Placed& p, int64_t place) {
+    const size_t s = size_t(p.action.stage);
+    Flight& f = flights_.at(key(p.action, p.action.stage));
+    f.done = place;
+    if (p.action.what == Do::kBackwardWeight) p.version = report_.order[size_t(f.backward_input)].version;
+    if (p.action.mb != next_mb_[s])
+      fail(p, str("gradients are added in ascending order, expected micro-batch ", next_mb_[s]));
+    ++next_mb_[s];
+    if (++in_step_[s] > run_.mbs_per_step)
+      fail(p, str("more than ", run_.mbs_per_step, " gradients without an update"));
+    live_[s].erase(p.action.mb);
+    for (auto& entry : lanes_) {
+      if (entry.first.second != p.action.stage) continue;
+      Lane& lane = entry.second;
+      for (size_t k = lane.received.size(); k-- > 0;)
+        if (lane.mbs[k] == p.action.mb) {
+          lane.freed[int64_t(k)] = place;
+          break;
+        }
+    }
+  }
+
+  Run run_;
+  const Wiring& wiring_;
+  Report report_;
+  std::map<ChannelKey, Lane> lanes_;
+  std::map<Key, Flight> flights_;
+  std::set<std::tuple<int, int, int64_t>> arrivals_;  // from, to, micro-batch
+  std::vector<int64_t> updates_, next_mb_, in_step_;
+  std::vector<std::set<int64_t>> live_;
+};
+
+}  // namespace
+
+Report validate(const Plan& plan, const Wiring& wiring, int64_t mbs) {
+  Run run = paper::unroll(plan, wiring, mbs);
+  paper::expect_complete(run, wiring);
+  paper::expect_matching_transfers(run);
+  return Walk(std::move(run), wiring).finish();
+}
+
+}  // namespace sluice

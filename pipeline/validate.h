@@ -1,0 +1,47 @@
+// Runs a plan on paper: no device needed, and a bad plan never starts.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "pipeline/action.h"
+#include "pipeline/wiring.h"
+
+namespace sluice {
+
+/// An action of a run in an order that one host thread could run it in.
+struct Placed {
+  int worker = 0;
+  int64_t position = 0;  // in the worker's unrolled program
+  Action action;
+  int64_t version = 0;         // forward, backward: updates of its stage behind the weights it reads
+  std::vector<int64_t> after;  // places in the order of what it waits for, besides its worker's previous action
+};
+
+/// A channel that carries parcels from one stage to another.
+struct ChannelUse {
+  int from = 0, to = 0;
+  int slots = 0;
+  bool operator==(const ChannelUse&) const = default;
+};
+
+/// What a sound plan does.
+struct Report {
+  int64_t mbs = 0;
+  int mbs_per_step = 0;
+  Placement placement;
+  std::vector<Placed> order;         // topological; the order of execute_serial()
+  std::vector<int> live_peak;        // per stage: the most micro-batches between forward and the end of backward
+  std::vector<int> versions_held;    // per stage: the most weight versions that forward read and backward still needs
+  int64_t staleness = 0;             // the most updates between forward and backward of a micro-batch
+  std::vector<ChannelUse> channels;  // with the slots that each needs, or wiring.depth
+};
+
+/// Checks a run over `mbs` micro-batches (0: prologue, three periods and epilogue). Throws ScheduleError with worker,
+/// position and action for: a stage or action that is missing, doubled or on the wrong worker; a send without its
+/// receive or in another order; gradients added in another order than 0 .. m - 1; weights staler than allowed or more
+/// versions than kept; and any action that can never run, with what it waits for.
+Report validate(const Plan& plan, const Wiring& wiring, int64_t mbs = 0);
+
+}  // namespace sluice

@@ -1,0 +1,182 @@
+// Each schedule's text is the test; so is the picture that it gives on paper.
+#include "pipeline/schedules.h"
+
+#include <gtest/gtest.h>
+
+#include "pipeline/simulate.h"
+#include "pipeline/transfers.h"
+
+namespace sluice {
+namespace {
+
+Wiring wiring(int stages, bool error_crosses) {
+  Wiring w;
+  w.stages = stages;
+  w.edges = chain(stages);
+  w.error_crosses = error_crosses;
+  return w;
+}
+
+TEST(Schedules, OneDevice) {
+  EXPECT_EQ(to_text(one_device(all_on_one(2), 2)), "| F0.0 F1.0 D1.0 D0.0 F0.1 F1.1 D1.1 D0.1 U0 U1 * 2 |\n");
+}
+
+TEST(Schedules, NaiveSplit) {
+  EXPECT_EQ(to_text(naive_split(one_each(2), 2)),
+            "| F0.0 D0.0 F0.1 D0.1 U0 * 2 |\n"
+            "| F1.0 D1.0 F1.1 D1.1 U1 * 2 |\n");
+}
+
+TEST(Schedules, GPipe) {
+  EXPECT_EQ(to_text(gpipe(one_each(2), 3)),
+            "| F0.0 F0.1 F0.2 D0.0 D0.1 D0.2 U0 * 3 |\n"
+            "| F1.0 F1.1 F1.2 D1.0 D1.1 D1.2 U1 * 3 |\n");
+}
+
+TEST(Schedules, OneForwardOneBackward) {
+  EXPECT_EQ(to_text(one_f_one_b(one_each(3), 4)),
+            "| F0.0 F0.1 F0.2 D0.0 F0.3 D0.1 D0.2 D0.3 U0 * 4 |\n"
+            "| F1.0 F1.1 D1.0 F1.2 D1.1 F1.3 D1.2 D1.3 U1 * 4 |\n"
+            "| F2.0 D2.0 F2.1 D2.1 F2.2 D2.2 F2.3 D2.3 U2 * 4 |\n");
+}
+
+TEST(Schedules, OneForwardOneBackwardWithFewerMicroBatchesThanStages) {
+  EXPECT_EQ(to_text(one_f_one_b(one_each(3), 1)), "| F0.0 D0.0 U0 * 1 |\n| F1.0 D1.0 U1 * 1 |\n| F2.0 D2.0 U2 * 1 |\n");
+}
+
+TEST(Schedules, SeveralStagesOnAWorker) {
+  EXPECT_EQ(to_text(one_f_one_b({0, 0, 1}, 2)),
+            "| F0.0 F1.0 F0.1 F1.1 D1.0 D0.0 D1.1 D0.1 U0 U1 * 2 |\n"
+            "| F2.0 D2.0 F2.1 D2.1 U2 * 2 |\n");
+}
+
+TEST(Schedules, Associated) {
+  EXPECT_EQ(to_text(associated(all_on_one(3), 1)), "| F0.0 D0.0 U0 F1.0 D1.0 U1 F2.0 D2.0 U2 * 1 |\n");
+}
+
+TEST(Schedules, AssociatedStreaming) {
+  const Wiring w = wiring(3, false);
+  EXPECT_EQ(to_text(add_transfers(associated_streaming(one_each(3), 1), w)),
+            "| F0.0 s0.0>1 D0.0 U0 * 1 |\n"
+            "| r1.0<0 F1.0 s1.0>2 D1.0 U1 * 1 |\n"
+            "| r2.0<1 F2.0 D2.0 U2 * 1 |\n");
+}
+
+TEST(Schedules, AssociatedStreamingRoundRobin) {
+  EXPECT_EQ(to_text(associated_streaming({0, 1, 0, 1}, 1)),
+            "F0.0 D0.0 U0 F0.1 D0.1 U0.1 | F2.0 D2.0 U2 F0.2 D0.2 U0.2 * 1 | F2.0 D2.0 U2 F2.1 D2.1 U2.1\n"
+            "F1.0 D1.0 U1 F1.1 D1.1 U1.1 | F3.0 D3.0 U3 F1.2 D1.2 U1.2 * 1 | F3.0 D3.0 U3 F3.1 D3.1 U3.1\n");
+}
+
+TEST(Schedules, TransfersGoBothWaysWhereTheErrorCrosses) {
+  const Wiring w = wiring(3, true);
+  EXPECT_EQ(to_text(add_transfers(naive_split(one_each(3), 1), w)),
+            "| F0.0 s0.0>1 r0.0<1 D0.0 U0 * 1 |\n"
+            "| r1.0<0 F1.0 s1.0>2 r1.0<2 D1.0 s1.0>0 U1 * 1 |\n"
+            "| r2.0<1 F2.0 D2.0 s2.0>1 U2 * 1 |\n");
+}
+
+TEST(Schedules, APortReadTwoStagesOnIsRouted) {
+  const Port x{"x", DType::kF32, true}, labels{"labels", DType::kI32, false};
+  Wiring w;
+  w.stages = 3;
+  w.edges = route({{{}, {x, labels}}, {{x}, {x}}, {{x, labels}, {}}});
+  ASSERT_EQ(w.edges.size(), 3u);
+  EXPECT_EQ(w.edges[1], (Edge{0, 2, {{1, 1, false}}}));
+  EXPECT_EQ(w.edges[2], (Edge{1, 2, {{0, 0, true}}}));
+  EXPECT_EQ(to_text(add_transfers(naive_split(one_each(3), 1), w)),
+            "| F0.0 s0.0>1 s0.0>2 r0.0<1 D0.0 U0 * 1 |\n"
+            "| r1.0<0 F1.0 s1.0>2 r1.0<2 D1.0 s1.0>0 U1 * 1 |\n"
+            "| r2.0<0 r2.0<1 F2.0 D2.0 s2.0>1 U2 * 1 |\n");
+}
+
+TEST(Schedules, RoutingRefusesAnInputThatNobodyGives) {
+  const Port x{"x", DType::kF32, true}, y{"y", DType::kF32, true}, ints{"x", DType::kI32, false};
+  EXPECT_THROW(route({{{}, {x}}, {{y}, {}}}), ScheduleError);
+  EXPECT_THROW(route({{{}, {x}}, {{ints}, {}}}), ScheduleError);
+}
+
+TEST(Schedules, GeneratorsRefuseWhatTheyCannotServe) {
+  EXPECT_THROW(gpipe({0, 1, 0}, 2), ScheduleError);
+  EXPECT_THROW(gpipe({1, 0}, 2), ScheduleError);
+  EXPECT_THROW(gpipe({0, 2}, 2), ScheduleError);
+  EXPECT_THROW(gpipe({}, 2), ScheduleError);
+  EXPECT_THROW(one_f_one_b(one_each(2), 0), ScheduleError);
+  EXPECT_THROW(one_device(one_each(2), 1), ScheduleError);
+  EXPECT_THROW(associated(one_each(2), 1), ScheduleError);
+  EXPECT_THROW(find_schedule("1f1b"), ConfigError);
+  EXPECT_EQ(find_schedule("gpipe").make, gpipe);
+}
+
+TEST(Schedules, EverySoundScheduleIsFound) {
+  for (const Schedule& s : schedules())
+    for (int stages = 1; stages <= 4; ++stages)
+      for (int mbs = 1; mbs <= 5; ++mbs) {
+        SCOPED_TRACE(testing::Message() << s.name << " " << stages << " stages, " << mbs << " micro-batches");
+        const bool alone = std::string(s.name) == "one_device" || std::string(s.name) == "associated";
+        const Wiring w = wiring(stages, s.error_crosses);
+        const Plan plan = add_transfers(s.make(alone ? all_on_one(stages) : one_each(stages), mbs), w);
+        EXPECT_NO_THROW(validate(plan, w));
+      }
+}
+
+// ---- pictures: forward costs 1, backward 2, no transfers ----
+
+TEST(Pictures, NaiveSplit) {
+  const Wiring w = wiring(2, true);
+  const Timeline t = simulate(add_transfers(naive_split(one_each(2), 1), w), w, {{1}, {2}, {}}, 2);
+  EXPECT_EQ(picture(t),
+            "F0.0 .    .    .    D0.0 D0.0 F0.1 .    .    .    D0.1 D0.1\n"
+            ".    F1.0 D1.0 D1.0 .    .    .    F1.1 D1.1 D1.1 .    .\n");
+  EXPECT_DOUBLE_EQ(t.makespan, 12);
+  EXPECT_DOUBLE_EQ(t.idle_share(), 0.5);
+}
+
+TEST(Pictures, GPipe) {
+  const Wiring w = wiring(2, true);
+  EXPECT_EQ(picture(simulate(add_transfers(gpipe(one_each(2), 3), w), w, {{1}, {1}, {}}, 3)),
+            "F0.0 F0.1 F0.2 .    .    D0.0 D0.1 D0.2\n"
+            ".    F1.0 F1.1 F1.2 D1.0 D1.1 D1.2 .\n");
+}
+
+TEST(Pictures, OneForwardOneBackward) {
+  const Wiring w = wiring(3, true);
+  EXPECT_EQ(picture(simulate(add_transfers(one_f_one_b(one_each(3), 4), w), w, {{1}, {1}, {}}, 4)),
+            "F0.0 F0.1 F0.2 .    .    D0.0 F0.3 D0.1 .    D0.2 .    D0.3\n"
+            ".    F1.0 F1.1 .    D1.0 F1.2 D1.1 F1.3 D1.2 .    D1.3 .\n"
+            ".    .    F2.0 D2.0 F2.1 D2.1 F2.2 D2.2 F2.3 D2.3 .    .\n");
+}
+
+TEST(Pictures, AssociatedStreaming) {
+  const Wiring w = wiring(2, false);
+  EXPECT_EQ(picture(simulate(add_transfers(associated_streaming(one_each(2), 1), w), w, {{1}, {1}, {}}, 3)),
+            "F0.0 D0.0 F0.1 D0.1 F0.2 D0.2 .\n"
+            ".    F1.0 D1.0 F1.1 D1.1 F1.2 D1.2\n");
+}
+
+TEST(Pictures, RoundRobinKeepsBothWorkersBusy) {
+  const Wiring w = wiring(4, false);
+  const Timeline t = simulate(add_transfers(associated_streaming({0, 1, 0, 1}, 1), w), w, {{1}, {1}, {}}, 50);
+  EXPECT_NEAR(t.makespan, 50 * 4 + 2, 1.0);  // two stages a worker, two units each, one fill
+}
+
+TEST(Pictures, ASlowConsumerHoldsItsProducerBack) {
+  const Wiring w = wiring(2, false);
+  // With two slots the producer gets two steps ahead, then follows the consumer's pace.
+  const Timeline t = simulate(add_transfers(associated_streaming(one_each(2), 1), w), w, {{1, 2}, {0, 2}, {}}, 5);
+  EXPECT_EQ(
+      picture(t),
+      "F0.0 F0.1 F0.2 .    .    F0.3 .    .    .    F0.4 .    .    .    .    .    .    .    .    .    .    .\n"
+      ".    F1.0 F1.0 D1.0 D1.0 F1.1 F1.1 D1.1 D1.1 F1.2 F1.2 D1.2 D1.2 F1.3 F1.3 D1.3 D1.3 F1.4 F1.4 D1.4 D1.4\n");
+}
+
+TEST(Pictures, TransfersTakeTime) {
+  const Wiring w = wiring(2, false);
+  const CostModel costs{{1}, {1}, {1}, 2};
+  EXPECT_EQ(picture(simulate(add_transfers(associated_streaming(one_each(2), 1), w), w, costs, 1)),
+            "F0.0 D0.0 U0   .    .    .\n"
+            ".    .    .    F1.0 D1.0 U1\n");
+}
+
+}  // namespace
+}  // namespace sluice
