@@ -1,0 +1,15 @@
+// CUDA half of SetStepScalars: the values travel as the kernel's argument.
+#include "kernels/common/device.cuh"
+#include "kernels/step_scalars.h"
+
+namespace sluice::kernels {
+
+__global__ void __launch_bounds__(32) set_step_scalars_kernel(StepScalars* slot, StepScalars values) {
+  if (threadIdx.x == 0) *slot = values;
+}
+
+void SetStepScalars::cuda(CudaContext& c) const {
+  launch_kernel(c, kName, set_step_scalars_kernel, 1, 32, 0, slot.as<StepScalars>(), values);
+}
+
+}  // namespace sluice::kernels
