@@ -17,6 +17,8 @@ size_t size_class(size_t bytes) {
   const size_t step = bytes < 4096 ? 256 : bytes < kSlab / 2 ? 4096 : size_t{64} << 10;
   return (std::max<size_t>(bytes, 1) + step - 1) / step * step;
 }
+/// The usable size: with its red zones a block fills its class.
+size_t block_size(size_t bytes) { return size_class(bytes + 2 * kRedZone) - 2 * kRedZone; }
 bool fits(size_t block, size_t wanted) { return block <= wanted + wanted / 8 + 4096; }
 
 }  // namespace
@@ -57,10 +59,16 @@ StoragePtr Pool::allocate(const Stream& stream, size_t bytes, MemoryTag tag) {
   return std::make_shared<Storage>(b.data, b.bytes, tag, stream, [this](Storage& s) { give_back(s); });
 }
 
-void* Pool::allocate_raw(size_t bytes, MemoryTag tag) { return take(bytes, tag).data; }
+/// Never a freed block: this is called while work runs that was queued before the host freed it.
+void* Pool::allocate_raw(size_t bytes, MemoryTag tag) {
+  const std::lock_guard lock(mutex_);
+  const Block b = fresh(block_size(bytes), tag);
+  count(b, tag);
+  return b.data;
+}
 
 Pool::Block Pool::take(size_t bytes, MemoryTag tag) {
-  const size_t wanted = size_class(bytes + 2 * kRedZone) - 2 * kRedZone;
+  const size_t wanted = block_size(bytes);
   const std::lock_guard lock(mutex_);
   Block b;
   if (auto it = free_.lower_bound(wanted); it != free_.end() && fits(it->first, wanted)) {
@@ -69,13 +77,17 @@ Pool::Block Pool::take(size_t bytes, MemoryTag tag) {
   } else {
     b = fresh(wanted, tag);
   }
+  count(b, tag);
+  return b;
+}
+
+void Pool::count(const Block& b, MemoryTag tag) {
   const auto n = int64_t(b.bytes);
   in_use_[size_t(tag)] += n;
   in_use_all_ += n;
   peak_[size_t(tag)] = std::max(peak_[size_t(tag)], in_use_[size_t(tag)]);
   peak_all_ = std::max(peak_all_, in_use_all_);
   ++live_blocks_;
-  return b;
 }
 
 /// A block that nobody had before: a piece of a slab, or a region of its own. Red zones lie on both sides under ASan.

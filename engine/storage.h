@@ -86,6 +86,7 @@ class Pool {
     std::vector<Event> wait_for;  // other streams' last uses
   };
   Block take(size_t bytes, MemoryTag tag);
+  void count(const Block& b, MemoryTag tag);
   Block fresh(size_t bytes, MemoryTag tag);
   void give_back(Storage& s);
   void* from_system(size_t bytes, MemoryTag tag);

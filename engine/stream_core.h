@@ -35,6 +35,24 @@ class Stream::Core : public std::enable_shared_from_this<Stream::Core> {
   std::atomic<int64_t> host_waits{0};
 };
 
+/// Scratch of a stream's kernels: grows to the largest request and stays. For the thread that runs or enqueues them.
+class Workspace {
+ public:
+  explicit Workspace(Pool& pool) : pool_(pool) {}
+  void* lease(size_t bytes) {
+    if (bytes > bytes_) {
+      data_ = pool_.allocate_raw(bytes, MemoryTag::kWorkspace);
+      bytes_ = bytes;
+    }
+    return data_;
+  }
+
+ private:
+  Pool& pool_;
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
 std::shared_ptr<Stream::Core> make_cpu_core(Device d, CpuShare share);
 std::shared_ptr<Stream::Core> make_cuda_core(Device d);  // defined in builds with CUDA only
 

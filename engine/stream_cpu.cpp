@@ -85,24 +85,6 @@ RawMemory system_memory() {
           }};
 }
 
-/// Scratch of a worker: grows to the largest request and stays. Worker thread only.
-class Workspace {
- public:
-  explicit Workspace(Pool& pool) : pool_(pool) {}
-  void* lease(size_t bytes) {
-    if (bytes > bytes_) {
-      data_ = pool_.allocate_raw(bytes, MemoryTag::kWorkspace);
-      bytes_ = bytes;
-    }
-    return data_;
-  }
-
- private:
-  Pool& pool_;
-  void* data_ = nullptr;
-  size_t bytes_ = 0;
-};
-
 class CpuCore final : public Stream::Core {
  public:
   CpuCore(Device d, CpuShare share) : Core(d, std::move(share), system_memory()), workspace_(pool) {

@@ -12,7 +12,7 @@ struct AdamArrays {
 };
 
 template <bool kDecoupled>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     adam_kernel(Adam call, AdamArrays a, const SegmentRow* table, int64_t rows, int64_t n, bool packed) {
   const auto* finite = static_cast<const int32_t*>(call.finite.data);
   if (finite != nullptr && *finite == 0) return;

@@ -14,7 +14,7 @@
 #include "kernels/common/ref.h"
 
 struct CUstream_st;  // at global scope: inside a namespace it would be another type and fail only at link
-struct cublasContext;
+struct cublasLtContext;
 struct cudnnContext;
 
 namespace sluice {
@@ -78,7 +78,7 @@ struct CpuContext {
 struct CudaContext {
   int device = 0;
   CUstream_st* stream = nullptr;
-  cublasContext* cublas = nullptr;
+  cublasLtContext* cublaslt = nullptr;
   cudnnContext* cudnn = nullptr;
   int multiprocessors = 0;
   PlanCache plans;

@@ -1,7 +1,7 @@
-// check(cublasStatus_t): turns a failed call of cuBLAS or cuBLASLt into a DeviceError that names call, code and place.
+// check(cublasStatus_t): turns a failed call of cuBLASLt into a DeviceError that names call, code and place.
 #pragma once
 
-#include <cublas_v2.h>
+#include <cublasLt.h>
 
 #include "kernels/common/error.h"
 
@@ -9,7 +9,7 @@ namespace sluice {
 
 inline void check(cublasStatus_t code, const char* call, Where at = Where::here()) {
   if (code == CUBLAS_STATUS_SUCCESS) return;
-  throw DeviceError(str(call, ": ", cublasGetStatusName(code), " (", int(code), "), at ", at.file, ":", at.line));
+  throw DeviceError(str(call, ": ", cublasLtGetStatusName(code), " (", int(code), "), at ", at.file, ":", at.line));
 }
 
 }  // namespace sluice
