@@ -3,9 +3,9 @@
 
 # What configuring the project needs, tests and benchmarks included.
 build_packages=(g++ cmake ninja-build ccache libdnnl-dev ocl-icd-opencl-dev libcli11-dev nlohmann-json3-dev libfmt-dev
-  zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev)
+  zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev python3)
 # What the gates and the clang build need on top.
-check_packages=(clang clang-tidy clang-format libomp-dev python3 git)
+check_packages=(clang clang-tidy clang-format libomp-dev git)
 
 die() {
   echo "${0##*/}: $*" >&2
