@@ -18,7 +18,7 @@ struct Linear {
 /// x [rows, in] -> [rows, out].
 Var matmul(Ctx& c, const Var& x, const Linear& l);
 
-// ---- convolution, y = act(conv(x, w) + b) ----
+// ---- convolution, y = conv(x, w) + b ----
 struct Conv2dSpec {
   int stride = 1, padding = 0, groups = 1;
 };

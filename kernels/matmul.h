@@ -12,6 +12,9 @@ inline void expect_weight_dtype(const char* op, DType w, DType x) {
   if (w != x && w != DType::kF32)
     throw DTypeError(str(op, ": w is ", name(w), ", expected f32", x == DType::kF32 ? "" : " or bf16"));
 }
+inline void expect_not_empty(const char* op, const Shape& w) {
+  if (w.numel() == 0) throw ShapeError(str(op, ": w has shape ", w.text(), ", expected at least one element"));
+}
 /// An optional vector of `count` f32.
 inline void expect_f32_vector(const char* op, const char* what, const ConstRef& v, int64_t count) {
   if (!v.defined()) return;
@@ -34,6 +37,7 @@ struct Matmul {
     expect_float(kName, "x", x.dtype);
     expect_rank(kName, "x", x.shape, 2);
     expect_rank(kName, "w", w.shape, 2);
+    detail::expect_not_empty(kName, w.shape);
     detail::expect_weight_dtype(kName, w.dtype, x.dtype);
     expect_shape(kName, "w", w.shape, {w.dim(0), x.dim(1)});
     detail::expect_f32_vector(kName, "bias", bias, w.dim(0));
@@ -58,6 +62,7 @@ struct MatmulGradInput {
     expect_float(kName, "dz", dz.dtype);
     expect_rank(kName, "dz", dz.shape, 2);
     expect_rank(kName, "w", w.shape, 2);
+    detail::expect_not_empty(kName, w.shape);
     detail::expect_weight_dtype(kName, w.dtype, dz.dtype);
     expect_shape(kName, "w", w.shape, {dz.dim(1), w.dim(1)});
     expect_dtype(kName, "dx", dx.dtype, dz.dtype);
@@ -87,6 +92,7 @@ struct MatmulGradWeight {
     expect_rank(kName, "dz", dz.shape, 2);
     expect_shape(kName, "dz", dz.shape, {x.dim(0), dz.dim(1)});
     expect_dtype(kName, "dw", dw.dtype, DType::kF32);
+    detail::expect_not_empty(kName, dw.shape);
     expect_shape(kName, "dw", dw.shape, {dz.dim(1), x.dim(1)});
     detail::expect_f32_vector(kName, "db", db, dz.dim(1));
   }
