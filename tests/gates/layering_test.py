@@ -38,6 +38,7 @@ class Layering(unittest.TestCase):
             ("optim/x.cpp", '#include "layers/module.h"'),
             ("pipeline/x.cpp", '#include "layers/dense.h"'),
             ("pipeline/rules/x.cpp", '#include "models/vgg.h"'),
+            ("data/x.cpp", '#include "engine/tape.h"'),
             ("models/x.cpp", '#include "apps/config.h"'),
             ("engine/x.cpp", '#include "tests/support/support.h"'),
             ("engine/x.cpp", '#include "../kernels/common/ref.h"'),
