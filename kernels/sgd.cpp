@@ -13,14 +13,12 @@ void run(const Sgd& call, const CpuContext& c) {
   const float* g = call.g.as<float>();
   float* buffer = call.buffer.as<float>();
   bf16* view = call.view.as<bf16>();
-  const float momentum = call.momentum;
-  const bool nesterov = call.nesterov;
-  parallel_segments(c, call.segments, call.w.numel(), [=, &s](int64_t begin, int64_t end, int64_t group) {
-    const float lr = s.lr[group], decay = s.weight_decay[group];
+  parallel_segments(c, call.segments, call.w.numel(), [=, &call, &s](int64_t begin, int64_t end, int64_t group) {
+    const SgdConstants k = detail::sgd_constants(call, s, group);
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) {
       float b = kMomentum ? buffer[i] : 0.0f;
-      const float next = detail::sgd_update<kMomentum>(w[i], g[i], b, lr, decay, momentum, nesterov);
+      const float next = detail::sgd_update<kMomentum>(w[i], g[i], b, k);
       w[i] = next;
       if constexpr (kMomentum) buffer[i] = b;
       if constexpr (kView) view[i] = bf16(next);

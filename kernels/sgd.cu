@@ -18,13 +18,13 @@ __global__ void __launch_bounds__(kThreads)
   if (finite != nullptr && *finite == 0) return;
   const auto& scalars = *static_cast<const StepScalars*>(call.scalars.data);
   for_segments(table, rows, n, packed, [&]<int N>(int64_t i, int64_t group) {
-    const float lr = scalars.lr[group], decay = scalars.weight_decay[group];
+    const SgdConstants k = detail::sgd_constants(call, scalars, group);
     Pack<float, N> w = load<N>(a.w + i), b{};
     if constexpr (kMomentum) b = load<N>(a.buffer + i);
     const Pack<float, N> g = load<N>(a.g + i);
     Pack<bf16, N> view;
     for (int j = 0; j < N; ++j) {
-      w.v[j] = detail::sgd_update<kMomentum>(w.v[j], g.v[j], b.v[j], lr, decay, call.momentum, call.nesterov);
+      w.v[j] = detail::sgd_update<kMomentum>(w.v[j], g.v[j], b.v[j], k);
       view.v[j] = bf16(w.v[j]);
     }
     store(a.w + i, w);

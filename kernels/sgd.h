@@ -40,6 +40,12 @@ struct Sgd {
   void cuda(CudaContext&) const;
 };
 
+/// What is the same for all elements of a segment.
+struct SgdConstants {
+  float lr, decay, momentum;
+  bool nesterov;
+};
+
 namespace detail {
 // Each instruction set gets its own copy: the linker must not mix them.
 #if defined(SLUICE_ISA)
@@ -48,15 +54,18 @@ inline namespace SLUICE_ISA {
 inline namespace host {
 #endif
 
+SLUICE_HD SgdConstants sgd_constants(const Sgd& call, const StepScalars& s, int64_t group) {
+  return {.lr = s.lr[group], .decay = s.weight_decay[group], .momentum = call.momentum, .nesterov = call.nesterov};
+}
 /// The new weight; `b` is updated. One text for both devices.
 template <bool kMomentum>
-SLUICE_HD float sgd_update(float w, float g, float& b, float lr, float decay, float momentum, bool nesterov) {
-  const float d = g + decay * w;
+SLUICE_HD float sgd_update(float w, float g, float& b, const SgdConstants& c) {
+  const float d = g + c.decay * w;
   if constexpr (kMomentum) {
-    b = momentum * b + d;
-    return w - lr * (nesterov ? d + momentum * b : b);
+    b = c.momentum * b + d;
+    return w - c.lr * (c.nesterov ? d + c.momentum * b : b);
   } else {
-    return w - lr * d;
+    return w - c.lr * d;
   }
 }
 

@@ -15,28 +15,32 @@ struct Rule {
   bool nesterov = false;
 };
 
+struct State {
+  std::vector<double> w, buffer;
+};
+
 /// torch.optim.SGD, literally: the first step sets the buffer to the decayed gradient.
-void reference_step(std::vector<double>& w, const std::vector<double>& g, std::vector<double>& buffer,
-                    const std::vector<SegmentRow>& rows, const StepScalars& s, Rule rule, bool first) {
+void reference_step(State& x, const std::vector<double>& g, const std::vector<SegmentRow>& rows, Rule rule,
+                    bool first) {
+  const StepScalars s = test::awkward_scalars();
   for (const SegmentRow& r : rows) {
     for (auto i = size_t(r.offset); i < size_t(r.offset + r.count); ++i) {
-      double d = g[i] + double(s.weight_decay[r.group]) * w[i];
+      double d = g[i] + double(s.weight_decay[r.group]) * x.w[i];
       if (rule.momentum != 0) {
-        buffer[i] = first ? d : rule.momentum * buffer[i] + d;
-        d = rule.nesterov ? d + rule.momentum * buffer[i] : buffer[i];
+        x.buffer[i] = first ? d : rule.momentum * x.buffer[i] + d;
+        d = rule.nesterov ? d + rule.momentum * x.buffer[i] : x.buffer[i];
       }
-      w[i] -= double(s.lr[r.group]) * d;
+      x.w[i] -= double(s.lr[r.group]) * d;
     }
   }
 }
 
 void run_steps(const Stream& stream, int64_t n, int64_t segments, Rule rule) {
   const auto rows = test::awkward_segments(n, segments);
-  const StepScalars scalars = test::awkward_scalars();
-  const Tensor table = test::segment_table(stream, rows), slot = test::scalar_slot(stream, scalars);
+  const Tensor table = test::segment_table(stream, rows), slot = test::scalar_slot(stream, test::awkward_scalars());
   const Guarded w = test::guarded_random(stream, n, 1), buffer = test::guarded_zeros(stream, n);
   const Guarded view(stream, {n}, DType::kBF16);
-  std::vector<double> expected = test::to_double(stream, w.tensor()), expected_buffer(size_t(n), 0.0);
+  State expected{test::to_double(stream, w.tensor()), std::vector<double>(size_t(n), 0.0)};
   const bool momentum = rule.momentum != 0;
   for (int step = 0; step < 5; ++step) {
     const Tensor g = test::random(stream, {n}, uint64_t(10 + step));
@@ -50,13 +54,13 @@ void run_steps(const Stream& stream, int64_t n, int64_t segments, Rule rule) {
                         .momentum = float(rule.momentum),
                         .nesterov = rule.nesterov},
            stream);
-    reference_step(expected, test::to_double(stream, g), expected_buffer, rows, scalars, rule, step == 0);
+    reference_step(expected, test::to_double(stream, g), rows, rule, step == 0);
   }
   w.check();
   buffer.check();
   view.check();
-  test::expect_close(test::to_double(stream, w.tensor()), expected, test::bound(DType::kF32));
-  test::expect_close(test::to_double(stream, buffer.tensor()), expected_buffer, test::bound(DType::kF32));
+  test::expect_close(test::to_double(stream, w.tensor()), expected.w, test::bound(DType::kF32));
+  test::expect_close(test::to_double(stream, buffer.tensor()), expected.buffer, test::bound(DType::kF32));
   test::expect_view_of(stream, view.tensor(), w.tensor(), rows);
 }
 

@@ -1,0 +1,40 @@
+// Labelled images in host memory, and the readers of Fashion-MNIST, CIFAR-10 and CIFAR-100.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "engine/tensor.h"
+
+namespace sluice {
+
+/// Fill it by hand for a dataset of one's own; Loader checks it.
+struct ImageDataset {
+  Shape image;                           // [H, W, C]
+  std::vector<uint8_t> pixels;           // [N, H, W, C]
+  std::vector<int32_t> labels;           // [N], in [0, classes)
+  std::vector<std::string> class_names;  // one a class
+  std::vector<float> mean, stddev;       // [C], of pixel / 255; what a model is fed is (pixel / 255 - mean) / stddev
+
+  int64_t size() const { return int64_t(labels.size()); }
+  int64_t classes() const { return int64_t(class_names.size()); }
+};
+
+/// Throws DataError, starting with `where`, when counts do not fit together or a label is out of range.
+void check(const ImageDataset& d, const std::string& where);
+
+struct ImageSplit {
+  ImageDataset train, test;
+};
+
+/// From {train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz] in `dir`. Images are put in the middle of black squares of
+/// side `pad_to` (28 pixels: as they are). All readers throw DataError: path, what was found, what was expected.
+ImageSplit load_fashion_mnist(const std::filesystem::path& dir, int64_t pad_to = 32);
+/// From data_batch_{1..5}.bin, test_batch.bin and, if there, batches.meta.txt in `dir` or dir/cifar-10-batches-bin.
+ImageSplit load_cifar10(const std::filesystem::path& dir);
+/// Fine labels, from train.bin, test.bin and, if there, fine_label_names.txt in `dir` or dir/cifar-100-binary.
+ImageSplit load_cifar100(const std::filesystem::path& dir);
+
+}  // namespace sluice

@@ -1,0 +1,77 @@
+// Feeds micro-batches: a CPU stream of its own fills host tensors ahead of their readers; the host never waits.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "data/augment.h"
+#include "engine/stream.h"
+
+namespace sluice {
+
+struct LoaderOptions {
+  int64_t batch = 128;  // samples of a micro-batch
+  /// Training shuffles each epoch, augments and drops an epoch's last partial micro-batch. Evaluation keeps the order
+  /// of the dataset and the last partial micro-batch.
+  bool training = true;
+  uint64_t seed = 0;
+  Augmentation augmentation{};
+  int depth = 4;    // micro-batches that are filled ahead, the one that is asked for included
+  int readers = 1;  // how often each micro-batch is fetched: by how many stages
+};
+
+/// A micro-batch. Its memory goes back to the loader when the last copy of the tensors is gone, and is filled again
+/// only after the work that the readers had queued by then.
+struct Batch {
+  Tensor images;  // [b, H, W, C] f32, normalised
+  Tensor labels;  // [b] i32
+  Event ready;
+
+  /// Lets work that is queued on `s` from now on read the tensors.
+  void claim(const Stream& s) const;
+};
+
+/// The order of n samples in an epoch: a Fisher-Yates shuffle by Philox, from seed and epoch alone.
+std::vector<int32_t> epoch_order(int64_t n, uint64_t seed, int64_t epoch);
+
+/// The content of micro-batch `mb`, counted from the start of the run, depends on the dataset, the options and `mb`
+/// alone, so a run resumes by seek(). May be used from several threads.
+class Loader {
+ public:
+  /// Throws DataError when the dataset is not consistent, ConfigError for options out of range or a training set
+  /// smaller than a micro-batch.
+  Loader(std::shared_ptr<const ImageDataset> dataset, const LoaderOptions& options, Device device = {});
+
+  /// Micro-batches of an epoch.
+  int64_t per_epoch() const { return per_epoch_; }
+  /// Micro-batch `mb`. Queues what is not yet filled up to mb + depth - 1 and returns without waiting. Each reader asks
+  /// for one after another. Throws ConfigError when `mb` was already fetched by all readers or skips some.
+  Batch fetch(int64_t mb);
+  /// Starts over at `mb`: after a resume, or for another pass of evaluation.
+  void seek(int64_t mb);
+
+  const ImageDataset& dataset() const { return *dataset_; }
+  const LoaderOptions& options() const { return options_; }
+  const Stream& stream() const { return stream_; }
+
+ private:
+  struct Filler;
+  struct Pending {
+    Batch batch;
+    int readers = 0;
+  };
+  void queue_fill(int64_t mb);
+
+  std::shared_ptr<const ImageDataset> dataset_;
+  LoaderOptions options_;
+  int64_t per_epoch_ = 0;
+  std::shared_ptr<Filler> filler_;  // used by the stream's worker only
+  Stream stream_;
+  std::mutex mutex_;
+  std::map<int64_t, Pending> pending_;  // filled or being filled, not yet fetched by all readers
+  int64_t next_ = 0;                    // first micro-batch that is not queued
+};
+
+}  // namespace sluice
