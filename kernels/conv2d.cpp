@@ -114,16 +114,23 @@ Layouts layouts(const Problem& p, const Choice& choice, DType filters) {
   return l;
 }
 
-Forward::primitive_desc forward_desc(const Layouts& l, const Desc& filters, const dnnl::engine& engine) {
-  const Forward::desc d(dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, l.want_x, filters,
-                        l.want_b, l.want_y, l.strides, l.padding, l.padding);
-  return {d, l.attributes, engine};
+Forward::desc forward_desc(const Layouts& l, const Desc& filters) {
+  return {dnnl::prop_kind::forward_training,
+          dnnl::algorithm::convolution_direct,
+          l.want_x,
+          filters,
+          l.want_b,
+          l.want_y,
+          l.strides,
+          l.padding,
+          l.padding};
 }
 
 Plan forward_plan(const Problem& p, onednn::Library& lib) {
   const Choice choice = choose_forward(p);
   const Layouts l = layouts(p, choice, p.dtype);
-  const auto pd = onednn::choose(forward_desc(l, l.want_w, lib.engine), choice.implementation);
+  const Forward::desc d = forward_desc(l, l.want_w);
+  const auto pd = onednn::choose(Forward::primitive_desc(d, l.attributes, lib.engine), choice.implementation);
   std::vector<Argument> a{{DNNL_ARG_SRC, Role::kInput, l.x, pd.src_desc()},
                           {DNNL_ARG_WEIGHTS, Role::kWeight, l.w, pd.weights_desc()},
                           {DNNL_ARG_DST, Role::kOutput, l.y, pd.dst_desc()}};
@@ -136,7 +143,7 @@ Plan backward_data_plan(const Problem& p, onednn::Library& lib) {
   const Layouts l = layouts(p, choice, p.dtype);
   const BackwardData::desc d(dnnl::algorithm::convolution_direct, l.want_x, l.want_w, l.want_y, l.strides, l.padding,
                              l.padding);
-  const auto hint = forward_desc(l, l.want_w, lib.engine);
+  const Forward::primitive_desc hint(forward_desc(l, l.want_w), l.attributes, lib.engine);
   const auto pd =
       onednn::choose(BackwardData::primitive_desc(d, l.attributes, lib.engine, hint), choice.implementation);
   return {lib,
@@ -152,7 +159,7 @@ Plan backward_weights_plan(const Problem& p, onednn::Library& lib) {
   const Layouts l = layouts(p, choice, DType::kF32);
   const BackwardWeights::desc d(dnnl::algorithm::convolution_direct, l.want_x, l.want_w, l.want_b, l.want_y, l.strides,
                                 l.padding, l.padding);
-  const auto hint = forward_desc(l, layouts(p, choice, p.dtype).want_w, lib.engine);
+  const Forward::primitive_desc hint(forward_desc(l, layouts(p, choice, p.dtype).want_w), l.attributes, lib.engine);
   const auto pd =
       onednn::choose(BackwardWeights::primitive_desc(d, l.attributes, lib.engine, hint), choice.implementation);
   std::vector<Argument> a{{DNNL_ARG_SRC, Role::kInput, l.x, pd.src_desc()},

@@ -74,11 +74,8 @@ Desc matrix(int64_t rows, int64_t cols, DType t, bool plain) {
   return {{rows, cols}, onednn::data_type(t), plain ? Tag::ab : Tag::any};
 }
 
-Forward::primitive_desc forward_desc(const Problem& p, const Layouts& l, bool plain_weights,
-                                     const onednn::Library& lib) {
-  const Forward::desc d(dnnl::prop_kind::forward_training, l.x, matrix(p.out, p.in, p.dtype, plain_weights), l.bias,
-                        l.y);
-  return {d, attributes(p.act), lib.engine};
+Forward::desc forward_desc(const Problem& p, const Layouts& l, bool plain_weights) {
+  return {dnnl::prop_kind::forward_training, l.x, matrix(p.out, p.in, p.dtype, plain_weights), l.bias, l.y};
 }
 
 // The rules below are the outcome of timing inner product and matmul of oneDNN 2.6.3 with plain and packed operands,
@@ -88,7 +85,8 @@ Forward::primitive_desc forward_desc(const Problem& p, const Layouts& l, bool pl
 /// Packed weights (brgemm) are the fastest or within 10 % of it at every shape and dtype.
 Plan forward_plan(const Problem& p, onednn::Library& lib) {
   const Layouts l(p);
-  const auto pd = onednn::choose(forward_desc(p, l, false, lib));
+  const Forward::desc d = forward_desc(p, l, false);
+  const auto pd = onednn::choose(Forward::primitive_desc(d, attributes(p.act), lib.engine));
   std::vector<Argument> a{{DNNL_ARG_SRC, Role::kInput, l.x, pd.src_desc()},
                           {DNNL_ARG_WEIGHTS, Role::kWeight, l.w, pd.weights_desc()},
                           {DNNL_ARG_DST, Role::kOutput, l.y, pd.dst_desc()}};
@@ -116,8 +114,8 @@ Plan backward_data_plan(const Problem& p, onednn::Library& lib) {
   if (p.dtype == DType::kF32 && !plain) return packed_product_plan(p, lib);
   const Layouts l(p);
   const BackwardData::desc d(l.x, matrix(p.out, p.in, p.dtype, plain), l.y);
-  const auto pd = onednn::choose(
-      BackwardData::primitive_desc(d, attributes(), lib.engine, forward_desc(p, l, plain, lib)), plain ? "gemm" : "");
+  const Forward::primitive_desc hint(forward_desc(p, l, plain), attributes(), lib.engine);
+  const auto pd = onednn::choose(BackwardData::primitive_desc(d, attributes(), lib.engine, hint), plain ? "gemm" : "");
   return {lib,
           p.name,
           pd,
@@ -132,8 +130,8 @@ Plan backward_weights_plan(const Problem& p, onednn::Library& lib) {
   const bool plain = p.dtype != DType::kF32 || p.in > 16;
   const Layouts l(p);
   const BackwardWeights::desc d(l.x, matrix(p.out, p.in, DType::kF32, plain), l.bias, l.y);
-  const auto pd =
-      onednn::choose(BackwardWeights::primitive_desc(d, attributes(), lib.engine, forward_desc(p, l, plain, lib)));
+  const Forward::primitive_desc hint(forward_desc(p, l, plain), attributes(), lib.engine);
+  const auto pd = onednn::choose(BackwardWeights::primitive_desc(d, attributes(), lib.engine, hint));
   std::vector<Argument> a{{DNNL_ARG_SRC, Role::kInput, l.x, pd.src_desc()},
                           {DNNL_ARG_DIFF_DST, Role::kInput, l.y, pd.diff_dst_desc()},
                           {DNNL_ARG_DIFF_WEIGHTS, Role::kGradient, l.w, pd.diff_weights_desc()}};

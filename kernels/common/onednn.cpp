@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cassert>
 
+#include "kernels/common/parallel.h"
+
 namespace sluice {
 namespace onednn {
 namespace {
@@ -13,6 +15,14 @@ constexpr size_t kAlignment = 64;
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 dnnl::memory unbound(const Desc& d, const dnnl::engine& e) { return {d, e, DNNL_MEMORY_NONE}; }
+/// to += from, both f32 in one layout. The library has only a scalar reorder for this.
+void add(const CpuContext& c, const dnnl::memory& from, const dnnl::memory& to) {
+  const float* in = static_cast<const float*>(from.get_data_handle());
+  float* out = static_cast<float*>(to.get_data_handle());
+  parallel_blocks(c, int64_t(to.get_desc().get_size()) / 4, 16384, [in, out](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) out[i] += in[i];
+  });
+}
 bool is_output(Role r) { return r == Role::kOutput || r == Role::kGradient; }
 
 }  // namespace
@@ -41,7 +51,7 @@ Plan::Plan(Library& lib, const char* what, const dnnl::primitive_desc_base& pd, 
     const Desc& from = is_output(a.role) ? a.wanted : a.plain;
     const Desc& to = is_output(a.role) ? a.plain : a.wanted;
     if (!s.same) s.convert = make_reorder(lib, what, from, to, false);
-    if (a.role == Role::kGradient) s.convert_and_add = make_reorder(lib, what, from, to, true);
+    if (!s.same && a.role == Role::kGradient) s.convert_and_add = make_reorder(lib, what, from, to, true);
     slots_.push_back(std::move(s));
   }
   // One scratchpad for the primitive and its reorders, which take turns.
@@ -80,10 +90,7 @@ void Plan::run(CpuContext& c, std::initializer_list<Value> values) {
     for (Slot& s : slots_) bound_.insert_or_assign(s.id, bind(lib, s, *v++, scratch));
     primitive_.execute(lib.stream, bound_);
     v = values.begin();
-    for (Slot& s : slots_) {
-      const bool add = (v++)->accumulate;
-      if (is_output(s.role) && (add || !s.same)) reorder(lib, add ? s.convert_and_add : s.convert, s.wanted, s.plain);
-    }
+    for (Slot& s : slots_) finish(c, lib, s, *v++);
     lib.stream.wait();
   } catch (const dnnl::error& e) {
     throw DeviceError(str("oneDNN failed: ", e.what()));
@@ -97,6 +104,12 @@ dnnl::memory Plan::bind(Library& lib, Slot& s, const Value& v, std::byte* scratc
   s.wanted.set_data_handle(scratch + s.offset);
   if (s.role == Role::kInput) reorder(lib, s.convert, s.plain, s.wanted);
   return s.wanted;
+}
+
+void Plan::finish(const CpuContext& c, Library& lib, Slot& s, const Value& v) {
+  if (!is_output(s.role)) return;
+  if (!s.same) return reorder(lib, v.accumulate ? s.convert_and_add : s.convert, s.wanted, s.plain);
+  if (v.accumulate) add(c, s.wanted, s.plain);
 }
 
 dnnl::memory& Plan::packed_weight(Library& lib, Slot& s, const Value& v) {

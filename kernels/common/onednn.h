@@ -70,12 +70,13 @@ class Plan {
     bool same;                      // the plain layout is the wanted one
     dnnl::memory plain, wanted;     // without memory of their own
     dnnl::reorder convert;          // into (inputs) or out of (outputs) the wanted layout
-    dnnl::reorder convert_and_add;  // kGradient
+    dnnl::reorder convert_and_add;  // kGradient whose layouts differ
     size_t offset = 0;              // of the converted copy in the scratch
     std::vector<Packed> packed;     // kWeight
   };
   dnnl::reorder make_reorder(Library& lib, const char* what, const Desc& from, const Desc& to, bool add);
   void reorder(Library& lib, const dnnl::reorder& r, dnnl::memory& from, dnnl::memory& to);
+  void finish(const CpuContext& c, Library& lib, Slot& s, const Value& v);
   dnnl::memory bind(Library& lib, Slot& s, const Value& v, std::byte* scratch);
   dnnl::memory& packed_weight(Library& lib, Slot& s, const Value& v);
 
@@ -89,7 +90,8 @@ class Plan {
 };
 
 /// The implementation whose name contains `wanted`, else the library's first choice; never a reference implementation
-/// where there is another. Names are all that the library tells about implementations.
+/// where there is another. Names are all that the library tells about implementations. The operation and the hint that
+/// `candidate` was made from must outlive this call: the library's iterator points to them.
 template <class PrimitiveDesc>
 PrimitiveDesc choose(PrimitiveDesc candidate, std::string_view wanted = "") {
   const auto named = [](const PrimitiveDesc& pd, std::string_view part) {
