@@ -100,7 +100,7 @@ struct BatchNormGradSums {
 /// are constants, dx = gamma inv_std dz.
 struct BatchNormGradInput {
   static constexpr const char* kName = "batch_norm_grad_input";
-  ConstRef x;      // [..., C]; f32 or bf16; not read in evaluation unless the mask comes from it
+  ConstRef x;      // [..., C]; f32 or bf16
   ConstRef dy;     // as x; dresidual of the sums (with kNone) where that was wanted
   ConstRef y;      // as x; with kFromOutput only
   ConstRef stats;  // [4, C] f32

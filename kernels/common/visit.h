@@ -13,4 +13,10 @@ void visit_float(DType t, F&& f) {
   throw DTypeError(str("dtype ", name(t), " where f32 or bf16 is expected"));
 }
 
+/// to = T(v). A function, since g++ does not vectorise an `omp simd` loop in which a class temporary (bf16) is made.
+template <class T>
+SLUICE_HD void store(T& to, float v) {
+  to = T(v);
+}
+
 }  // namespace sluice

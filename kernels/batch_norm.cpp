@@ -1,0 +1,303 @@
+// CPU halves of batch norm. Rows are summed in blocks that stay in the cache, blocks are combined in order in double.
+#include "kernels/batch_norm.h"
+
+#include <cmath>
+
+#include "kernels/common/parallel.h"
+#include "kernels/common/visit.h"
+
+namespace sluice::kernels {
+namespace {
+
+constexpr int64_t kLine = 128;     // elements that an inner loop runs over at least
+constexpr int64_t kBlock = 16384;  // elements of a block: read twice by the statistics, the second time from L2
+
+/// x as lines of `width` elements: one row each, or several where the channels are few, so that inner loops are long.
+struct Layout {
+  explicit Layout(const Shape& s) : rows(s.rows()), channels(s.cols()) {
+    repeat = channels > 0 && channels < kLine ? (kLine + channels - 1) / channels : 1;
+    width = repeat * channels;
+    block_rows = std::max<int64_t>(4, kBlock / std::max<int64_t>(1, width)) * repeat;
+    blocks = channels > 0 ? (rows + block_rows - 1) / block_rows : 0;
+  }
+  int64_t rows_of(int64_t block) const { return std::min(block_rows, rows - block * block_rows); }
+  /// f(offset, lines, width) for the whole lines of a block, then for the rows left over as lines of one row.
+  template <class F>
+  void lines(int64_t block, F&& f) const {
+    const int64_t count = rows_of(block), whole = count / repeat, first = block * block_rows * channels;
+    f(first, whole, width);
+    f(first + whole * width, count - whole * repeat, channels);
+  }
+  /// `to[0, width)` = `from[0, channels)`, repeated.
+  float* spread(const float* from, float* to) const {
+    for (int64_t r = 0; r < repeat; ++r) std::copy_n(from, channels, to + r * channels);
+    return to + width;
+  }
+  /// The sum over the repeats of one channel.
+  double fold(const float* line, int64_t channel) const {
+    double sum = 0;
+    for (int64_t r = 0; r < repeat; ++r) sum += double(line[r * channels + channel]);
+    return sum;
+  }
+
+  int64_t rows, channels, repeat, width, block_rows, blocks;
+};
+
+const float* row(const ConstRef& stats, BatchNormRow r) { return stats.as<float>() + int64_t(r) * stats.dim(1); }
+
+/// What stats say about a channel, as the other passes read it.
+void write_stats(const Ref& stats, int64_t channel, float mean, double variance_and_eps, ConstRef gamma,
+                 ConstRef beta) {
+  float* s = stats.as<float>() + channel;
+  const int64_t channels = stats.dim(1);
+  const float inv_std = float(1.0 / std::sqrt(variance_and_eps));
+  s[int64_t(BatchNormRow::kMean) * channels] = mean;
+  s[int64_t(BatchNormRow::kInvStd) * channels] = inv_std;
+  s[int64_t(BatchNormRow::kScale) * channels] = gamma.as<float>()[channel] * inv_std;
+  s[int64_t(BatchNormRow::kShift) * channels] = beta.as<float>()[channel];
+}
+
+/// acc[j] += sum over the lines of term(line * width + j, j); four lines a turn, so that acc is seldom touched.
+template <class Term>
+void add_lines(int64_t lines, int64_t width, float* acc, Term&& term) {
+  int64_t i = 0;
+  for (; i + 4 * width <= lines * width; i += 4 * width) {
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j)
+      acc[j] += (term(i + j, j) + term(i + width + j, j)) + (term(i + 2 * width + j, j) + term(i + 3 * width + j, j));
+  }
+  for (; i < lines * width; i += width) {
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j) acc[j] += term(i + j, j);
+  }
+}
+
+/// Mean and sum of squared distances from it over one block: mean[width] (the same in all repeats), square[width].
+template <class T>
+void block_moments(const T* x, const Layout& l, int64_t block, float* mean, float* square) {
+  std::fill_n(mean, l.width, 0.0f);
+  std::fill_n(square, l.width, 0.0f);
+  l.lines(block, [&](int64_t first, int64_t lines, int64_t width) {
+    add_lines(lines, width, mean, [in = x + first](int64_t i, int64_t) { return float(in[i]); });
+  });
+  for (int64_t ch = 0; ch < l.channels; ++ch) mean[ch] = float(l.fold(mean, ch) / double(l.rows_of(block)));
+  for (int64_t r = 1; r < l.repeat; ++r) std::copy_n(mean, l.channels, mean + r * l.channels);
+  l.lines(block, [&](int64_t first, int64_t lines, int64_t width) {
+    add_lines(lines, width, square, [in = x + first, mean](int64_t i, int64_t j) {
+      const float d = float(in[i]) - mean[j];
+      return d * d;
+    });
+  });
+}
+
+/// The moments of all rows from those of the blocks (Chan, Golub, LeVeque 1979), for one channel.
+struct Moments {
+  double mean = 0, square = 0;
+};
+Moments combine(const Layout& l, const float* blocks, int64_t channel) {
+  Moments m;
+  for (int64_t b = 0; b < l.blocks; ++b)
+    m.mean += double(l.rows_of(b)) / double(l.rows) * double(blocks[2 * b * l.width + channel]);
+  for (int64_t b = 0; b < l.blocks; ++b) {
+    const double d = double(blocks[2 * b * l.width + channel]) - m.mean;
+    m.square += l.fold(blocks + (2 * b + 1) * l.width, channel) + double(l.rows_of(b)) * d * d;
+  }
+  return m;
+}
+
+/// dz, the gradient in front of ReLU, and the recomputed or saved value that says where ReLU was open.
+template <class T, BatchNormMask M>
+struct Gradient {
+  const T *x, *dy, *y;
+  const float *mean, *scale, *shift;  // [width]
+
+  float operator()(int64_t i, int64_t j) const {
+    const float d = float(dy[i]);
+    if constexpr (M == BatchNormMask::kFromInput)
+      return batch_norm_value(float(x[i]), mean[j], scale[j], shift[j]) > 0.0f ? d : 0.0f;
+    if constexpr (M == BatchNormMask::kFromOutput) return float(y[i]) > 0.0f ? d : 0.0f;
+    return d;
+  }
+  Gradient at(int64_t first) const {
+    return {x + first, dy + first, M == BatchNormMask::kFromOutput ? y + first : y, mean, scale, shift};
+  }
+};
+
+template <class F>
+void visit_mask(BatchNormMask m, F&& f) {
+  switch (m) {
+    case BatchNormMask::kNone:
+      return f.template operator()<BatchNormMask::kNone>();
+    case BatchNormMask::kFromInput:
+      return f.template operator()<BatchNormMask::kFromInput>();
+    case BatchNormMask::kFromOutput:
+      return f.template operator()<BatchNormMask::kFromOutput>();
+  }
+}
+
+/// sum[j] += dz, product[j] += dz (x - mean) over some lines, four a turn; dz is stored where `out` is given.
+template <bool kStore, class T, BatchNormMask M>
+void add_gradients(const Gradient<T, M>& dz, T* out, int64_t lines, int64_t width, float* sum, float* product) {
+  struct Pair {
+    float d, p;
+  };
+  const auto one = [&](int64_t i, int64_t j) {
+    const float d = dz(i, j);
+    if constexpr (kStore) store(out[i], d);
+    return Pair{d, d * (float(dz.x[i]) - dz.mean[j])};
+  };
+  int64_t i = 0;
+  for (; i + 4 * width <= lines * width; i += 4 * width) {
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j) {
+      const Pair a = one(i + j, j), b = one(i + width + j, j);
+      const Pair c = one(i + 2 * width + j, j), d = one(i + 3 * width + j, j);
+      sum[j] += (a.d + b.d) + (c.d + d.d);
+      product[j] += (a.p + b.p) + (c.p + d.p);
+    }
+  }
+  for (; i < lines * width; i += width) {
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j) {
+      const Pair a = one(i + j, j);
+      sum[j] += a.d;
+      product[j] += a.p;
+    }
+  }
+}
+
+}  // namespace
+
+template <>
+void BatchNormStatistics::cpu<kIsa>(CpuContext& c) const {
+  const Layout l(x.shape);
+  float* blocks = static_cast<float*>(c.workspace(size_t(2 * l.blocks * l.width) * sizeof(float)));
+  visit_float(x.dtype, [&]<class T>() {
+    parallel_for(c, l.blocks, [&, in = x.as<T>()](int64_t b) {
+      block_moments(in, l, b, blocks + 2 * b * l.width, blocks + (2 * b + 1) * l.width);
+    });
+  });
+  for (int64_t ch = 0; ch < l.channels; ++ch) {
+    const Moments m = combine(l, blocks, ch);
+    const double n = double(std::max<int64_t>(1, l.rows)), variance = m.square / n;
+    write_stats(stats, ch, float(m.mean), variance + double(eps), gamma, beta);
+    if (!running_mean.defined() || l.rows == 0) continue;
+    float &mean = running_mean.as<float>()[ch], &var = running_var.as<float>()[ch];
+    mean += momentum * (float(m.mean) - mean);
+    var += momentum * (float(m.square / std::max(1.0, n - 1.0)) - var);
+  }
+}
+
+template <>
+void BatchNormRunning::cpu<kIsa>(CpuContext&) const {
+  for (int64_t ch = 0; ch < gamma.dim(0); ++ch)
+    write_stats(stats, ch, running_mean.as<float>()[ch], double(running_var.as<float>()[ch]) + double(eps), gamma,
+                beta);
+}
+
+template <>
+void BatchNormApply::cpu<kIsa>(CpuContext& c) const {
+  const Layout l(x.shape);
+  float* mean = static_cast<float*>(c.workspace(size_t(3 * l.width) * sizeof(float)));
+  float* scale = l.spread(row(stats, BatchNormRow::kMean), mean);
+  float* shift = l.spread(row(stats, BatchNormRow::kScale), scale);
+  l.spread(row(stats, BatchNormRow::kShift), shift);
+  const auto run = [&]<class T, bool kResidual, bool kRelu>() {
+    parallel_for(c, l.blocks, [&](int64_t b) {
+      l.lines(b, [&](int64_t first, int64_t lines, int64_t width) {
+        for (int64_t i = first; i < first + lines * width; i += width) {
+          const T *in = x.as<T>() + i, *add = kResidual ? residual.as<T>() + i : nullptr;
+          T* out = y.as<T>() + i;
+#pragma omp simd
+          for (int64_t j = 0; j < width; ++j) {
+            float v = batch_norm_value(float(in[j]), mean[j], scale[j], shift[j]);
+            if constexpr (kResidual) v += float(add[j]);
+            store(out[j], kRelu ? (v < 0.0f ? 0.0f : v) : v);  // NaN passes, so that it is noticed
+          }
+        }
+      });
+    });
+  };
+  visit_float(x.dtype, [&]<class T>() {
+    if (residual.defined())
+      return relu ? run.template operator()<T, true, true>() : run.template operator()<T, true, false>();
+    return relu ? run.template operator()<T, false, true>() : run.template operator()<T, false, false>();
+  });
+}
+
+template <>
+void BatchNormGradSums::cpu<kIsa>(CpuContext& c) const {
+  const Layout l(x.shape);
+  float* mean = static_cast<float*>(c.workspace(size_t((3 + 2 * l.blocks) * l.width) * sizeof(float)));
+  float* scale = l.spread(row(stats, BatchNormRow::kMean), mean);
+  float* shift = l.spread(row(stats, BatchNormRow::kScale), scale);
+  float* blocks = l.spread(row(stats, BatchNormRow::kShift), shift);
+  std::fill_n(blocks, 2 * l.blocks * l.width, 0.0f);
+  visit_float(x.dtype, [&]<class T>() {
+    visit_mask(mask, [&]<BatchNormMask M>() {
+      const Gradient<T, M> dz{x.as<T>(), dy.as<T>(), y.as<T>(), mean, scale, shift};
+      parallel_for(c, l.blocks, [&, out = dresidual.as<T>()](int64_t b) {
+        l.lines(b, [&, sum = blocks + 2 * b * l.width](int64_t first, int64_t lines, int64_t width) {
+          if (out != nullptr) return add_gradients<true>(dz.at(first), out + first, lines, width, sum, sum + l.width);
+          add_gradients<false>(dz.at(first), out, lines, width, sum, sum + l.width);
+        });
+      });
+    });
+  });
+  for (int64_t ch = 0; ch < l.channels; ++ch) {
+    double sum = 0, product = 0;
+    for (int64_t b = 0; b < l.blocks; ++b) {
+      sum += l.fold(blocks + 2 * b * l.width, ch);
+      product += l.fold(blocks + (2 * b + 1) * l.width, ch);
+    }
+    sums.as<float>()[ch] = float(sum);
+    sums.as<float>()[l.channels + ch] = float(product);
+  }
+}
+
+template <>
+void BatchNormGradInput::cpu<kIsa>(CpuContext& c) const {
+  const Layout l(x.shape);
+  float* mean = static_cast<float*>(c.workspace(size_t(6 * l.width) * sizeof(float)));
+  float* scale = l.spread(row(stats, BatchNormRow::kMean), mean);
+  float* shift = l.spread(row(stats, BatchNormRow::kScale), scale);
+  float* slope = l.spread(row(stats, BatchNormRow::kShift), shift);
+  float *offset = slope + l.width, *tilt = offset + l.width;
+  const float n = training ? 1.0f / float(std::max<int64_t>(1, l.rows)) : 0.0f;
+  for (int64_t j = 0; j < l.width; ++j) {
+    const int64_t ch = j % l.channels;
+    const float inv_std = row(stats, BatchNormRow::kInvStd)[ch];
+    slope[j] = gamma.as<float>()[ch] * inv_std;
+    offset[j] = sums.as<float>()[ch] * n;
+    tilt[j] = sums.as<float>()[l.channels + ch] * n * inv_std * inv_std;
+  }
+  visit_float(x.dtype, [&]<class T>() {
+    visit_mask(mask, [&]<BatchNormMask M>() {
+      const Gradient<T, M> all{x.as<T>(), dy.as<T>(), y.as<T>(), mean, scale, shift};
+      parallel_for(c, l.blocks, [&](int64_t b) {
+        l.lines(b, [&](int64_t first, int64_t lines, int64_t width) {
+          for (int64_t i = first; i < first + lines * width; i += width) {
+            const Gradient<T, M> dz = all.at(i);
+            T* out = dx.as<T>() + i;
+#pragma omp simd
+            for (int64_t j = 0; j < width; ++j)
+              store(out[j], slope[j] * (dz(j, j) - offset[j] - (float(dz.x[j]) - mean[j]) * tilt[j]));
+          }
+        });
+      });
+    });
+  });
+}
+
+template <>
+void BatchNormGradParams::cpu<kIsa>(CpuContext&) const {
+  const int64_t channels = dgamma.dim(0);
+  const float* inv_std = row(stats, BatchNormRow::kInvStd);
+  for (int64_t ch = 0; ch < channels; ++ch) {
+    const float g = sums.as<float>()[channels + ch] * inv_std[ch], b = sums.as<float>()[ch];
+    dgamma.as<float>()[ch] = accumulate_gamma ? dgamma.as<float>()[ch] + g : g;
+    dbeta.as<float>()[ch] = accumulate_beta ? dbeta.as<float>()[ch] + b : b;
+  }
+}
+
+}  // namespace sluice::kernels
