@@ -56,18 +56,21 @@ std::vector<int> available_cores() {
 
 std::vector<CpuShare> share_cores(const std::vector<Device>& devices, int cores_each) {
   const std::vector<int> cores = available_cores();
-  const auto cpus = int(std::count_if(devices.begin(), devices.end(), [](Device d) { return d.is_cpu(); }));
-  if (cpus > 0 && cores_each <= 0) cores_each = int(cores.size()) / cpus;
-  if (cpus > 0 && (cores_each < 1 || cpus * cores_each > int(cores.size())))
-    throw DeviceError(str(cpus, " CPU devices of ", std::max(cores_each, 1), " cores each: this process may use ",
-                          cores.size(), " cores; name fewer devices"));
+  int last = -1;  // highest index: cpu:i always gets the same cores, whoever else is named
+  for (const Device& d : devices)
+    if (d.is_cpu()) last = std::max(last, d.index);
+  if (cores_each <= 0) cores_each = std::max(1, int(cores.size()) / (last + 1 > 0 ? last + 1 : 1));
   std::vector<CpuShare> shares;
-  size_t next = 0;
   for (const Device& d : devices) {
     CpuShare share;
     if (d.is_cpu()) {
+      const int64_t begin = int64_t(d.index) * cores_each;
+      if (begin + cores_each > int64_t(cores.size()))
+        throw DeviceError(str(d.text(), " does not exist: with ", cores_each, " cores each there are ",
+                              int(cores.size()) / cores_each, " CPU devices on the ", cores.size(),
+                              " cores that this process may use"));
       share.team = cores_each;
-      for (int i = 0; i < cores_each; ++i) share.cores.push_back(cores[next++]);
+      for (int i = 0; i < cores_each; ++i) share.cores.push_back(cores[size_t(begin + i)]);
     }
     shares.push_back(std::move(share));
   }

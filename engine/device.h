@@ -32,8 +32,9 @@ struct CpuShare {
 
 /// Cores this process may run on, in ascending order.
 std::vector<int> available_cores();
-/// An even split of the available cores over the CPU devices of the list, `cores_each` of them each when positive.
-/// Throws DeviceError when there are fewer cores than devices ask for. CUDA devices get a share of no cores.
+/// Cores for each device of the list: cpu:i gets the i-th `cores_each` available cores; 0: as many as an even split
+/// over cpu:0 up to the highest index named allows. Throws DeviceError for a CPU device beyond the cores. CUDA devices
+/// get a share of no cores.
 std::vector<CpuShare> share_cores(const std::vector<Device>& devices, int cores_each = 0);
 
 /// The number of usable GPUs and, when 0, why. 0 in a build without CUDA.
