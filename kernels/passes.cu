@@ -1,10 +1,14 @@
-// Sums of partial results, bias and activation in place, column sums, conversion and accumulation. See passes.cuh.
+// Zeroes, sums of partial results, bias and activation in place, column sums, conversion and accumulation. See passes.cuh.
 #include "kernels/common/columns.cuh"
 #include "kernels/common/passes.cuh"
 #include "kernels/common/reduce.cuh"
 #include "kernels/common/visit.h"
 
 namespace sluice::passes {
+
+void zero(CudaContext& c, const Ref& r) {
+  if (r.bytes() > 0) check(cudaMemsetAsync(r.data, 0, size_t(r.bytes()), c.stream), "cudaMemsetAsync");
+}
 
 __global__ void __launch_bounds__(kThreads) sum_kernel(float* out, const float* partial, int64_t n, float factor) {
   float s = 0.0f;

@@ -6,6 +6,18 @@
 
 namespace sluice::passes {
 
+/// A stretch of workspace starts on such a boundary.
+inline size_t padded(size_t bytes) { return (bytes + 255) / 256 * 256; }
+/// The largest power of two up to `most` that divides all of the addresses.
+inline int common_alignment(int most, std::initializer_list<const void*> pointers) {
+  for (const void* p : pointers)
+    while (reinterpret_cast<uintptr_t>(p) % uintptr_t(most) != 0) most /= 2;
+  return most;
+}
+
+/// All bytes 0.
+void zero(CudaContext& c, const Ref& r);
+
 /// *out = factor * sum of partial[0, n): one block, in fixed order.
 void sum(CudaContext& c, const char* name, const float* partial, int64_t n, float factor, float* out);
 
