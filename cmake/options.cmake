@@ -16,7 +16,8 @@ add_library(sluice_options INTERFACE)
 target_compile_features(sluice_options INTERFACE cxx_std_20)
 target_compile_options(sluice_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wconversion -Wshadow -Werror>
-  "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Werror all-warnings -lineinfo -Wdefault-stream-launch -Xcompiler=-Wall,-Wextra,-Wno-unknown-pragmas>")
+  # The standard is named here: CMake 3.25 knows no CUDA 20.
+  "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-std=c++20 -Werror all-warnings -lineinfo -Wdefault-stream-launch -Xcompiler=-Wall,-Wextra,-Wno-unknown-pragmas>")
 
 if(SLUICE_SANITIZE STREQUAL "address")
   set(sanitize -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
