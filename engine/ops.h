@@ -69,5 +69,7 @@ Var mse(Ctx& c, const Var& x, const Tensor& target, float weight = 1.0f);
 Tensor one_hot(Ctx& c, const Tensor& labels, int64_t classes);
 /// Count of rows whose largest logit (first of equals) is the label -> [1] f32.
 Tensor correct_count(Ctx& c, const Tensor& logits, const Tensor& labels);
+/// finite [1] i32 &= every element of losses [n] f32 is a finite number. No gradient; updates read the flag.
+void flag_non_finite(const Stream& s, const Tensor& losses, const Tensor& finite);
 
 }  // namespace sluice
