@@ -25,14 +25,14 @@ Plan associated_streaming(const Placement& placement, int mbs);
 
 /// A schedule: `mbs` micro-batches a step, stages placed as given. Generators throw ScheduleError for placements that
 /// they cannot serve.
-struct Schedule {
+struct PlanSchedule {
   const char* name;
   Plan (*make)(const Placement& placement, int mbs);
   bool error_crosses;  // made for rules whose error crosses stages
 };
-const std::vector<Schedule>& schedules();
+const std::vector<PlanSchedule>& schedules();
 /// Throws ConfigError with the names that exist.
-const Schedule& find_schedule(const std::string& name);
+const PlanSchedule& find_schedule(const std::string& name);
 
 // ---- what the generators share ----
 

@@ -6,8 +6,8 @@
 
 namespace sluice {
 
-const std::vector<Schedule>& schedules() {
-  static const std::vector<Schedule> table = {
+const std::vector<PlanSchedule>& schedules() {
+  static const std::vector<PlanSchedule> table = {
       {"one_device", one_device, true},
       {"naive_split", naive_split, true},
       {"gpipe", gpipe, true},
@@ -18,9 +18,9 @@ const std::vector<Schedule>& schedules() {
   return table;
 }
 
-const Schedule& find_schedule(const std::string& name) {
+const PlanSchedule& find_schedule(const std::string& name) {
   std::string known;
-  for (const Schedule& s : schedules()) {
+  for (const PlanSchedule& s : schedules()) {
     if (s.name == name) return s;
     known += (known.empty() ? "" : ", ") + std::string(s.name);
   }

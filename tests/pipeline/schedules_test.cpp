@@ -109,7 +109,7 @@ TEST(Schedules, GeneratorsRefuseWhatTheyCannotServe) {
 }
 
 TEST(Schedules, EverySoundScheduleIsFound) {
-  for (const Schedule& s : schedules())
+  for (const PlanSchedule& s : schedules())
     for (int stages = 1; stages <= 4; ++stages)
       for (int mbs = 1; mbs <= 5; ++mbs) {
         SCOPED_TRACE(testing::Message() << s.name << " " << stages << " stages, " << mbs << " micro-batches");

@@ -1,0 +1,66 @@
+// Runs a plan: stages, a learning rule and a schedule give a pipeline, and a pipeline trains.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "pipeline/parcel.h"
+#include "pipeline/rule.h"
+#include "pipeline/validate.h"
+
+namespace sluice {
+
+class Trace;
+
+/// Stages, the rule of each, and a plan that is sound for them.
+struct Pipeline {
+  std::vector<StagePtr> stages;
+  std::vector<RulePtr> rules;
+  Wiring wiring;
+  Plan plan;      // with transfers
+  Report report;  // of validate()
+};
+
+/// Routes the stages' ports, adds the transfers and validates. `depth`: slots of every channel (0: as many as the plan
+/// needs). Throws ScheduleError, also when stages of one worker have different streams, or of two workers the same.
+Pipeline make_pipeline(std::vector<StagePtr> stages, const RuleKind& rule, const Plan& compute, int depth = 0);
+
+/// The losses that a stage trained on in one step: sums over micro-batches of losses weighted by 1 / micro-batches.
+struct StepLosses {
+  int stage = 0;
+  int64_t step = 0;
+  std::vector<float> values;
+};
+
+struct RunOptions {
+  int64_t steps = 0;           // at least what the plan's prologue and epilogue need
+  int64_t first_step = 0;      // steps trained before: goes on in the feed, the optimiser and the random numbers
+  int64_t samples_per_mb = 1;  // for the random numbers: micro-batch k starts at sample k * samples_per_mb
+  uint64_t seed = 0;
+  int run_ahead = 2;  // steps that the host may be ahead of a device
+  Feed feed;
+  std::function<void(const StepLosses&)> on_losses;  // one call at a time, ascending steps per stage, or none
+  const std::atomic<bool>* stop = nullptr;           // when it turns true all stages end at the same step
+  Trace* trace = nullptr;
+  /// Called before each action, on its worker's thread: for checks and for planted faults.
+  std::function<void(int worker, const Action&, Stage&)> on_action;
+};
+
+struct RunResult {
+  int64_t steps = 0;           // ended, from first_step on; fewer than asked for after a stop
+  double wall_s = 0;           // from the first action to the last device's end
+  std::vector<double> busy_s;  // per worker: what its stream spent in work (CPU streams)
+  double idle_share(int worker) const { return wall_s > 0 ? 1.0 - busy_s[size_t(worker)] / wall_s : 0.0; }
+};
+
+/// Trains for options.steps steps, one host thread per worker, and waits for all devices. Throws the first error of
+/// any worker or device once all have ended; NumericError 'loss of stage S is nan at step N' for a loss that is not
+/// finite, and from that step on the stage's weights are unchanged.
+RunResult execute(Pipeline& pipeline, const RunOptions& options);
+
+/// The same from the calling thread alone, in the order of validate(). Ignores options.stop.
+RunResult execute_serial(Pipeline& pipeline, const RunOptions& options);
+
+}  // namespace sluice

@@ -1,0 +1,43 @@
+// A stage on its device: what the executor runs.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "optim/optimizer.h"
+#include "pipeline/wiring.h"
+
+namespace sluice {
+
+/// The settings of each parameter group at a step.
+using SettingsAt = std::function<std::vector<GroupSettings>(int64_t step)>;
+
+/// Body, weights and optimiser of one stage. Its worker's thread uses it while a run lasts. Stages of one worker share
+/// their stream.
+class Stage {
+ public:
+  /// Queues the initial values, which depend on `seed` and the parameters' paths alone.
+  Stage(StageNet net, Stream on, uint64_t seed, OptimizerPtr with, SettingsAt at)
+      : name(std::move(net.name)),
+        stream(std::move(on)),
+        body(std::move(net.body)),
+        arena(stream, net.init, seed),
+        optimizer(std::move(with)),
+        settings(std::move(at)),
+        finite(Tensor::empty(stream, {1}, DType::kI32, MemoryTag::kOptimizer)) {}
+  Stage(const Stage&) = delete;  // tapes hold its address
+  Stage& operator=(const Stage&) = delete;
+
+  const std::string name;
+  const Stream stream;
+  const StageBodyPtr body;
+  Arena arena;
+  const OptimizerPtr optimizer;
+  SettingsAt settings;
+  Ledger ledger;
+  const Tensor finite;  // i32 [1]: 0 from the first loss of a run on that is not finite
+};
+using StagePtr = std::unique_ptr<Stage>;
+
+}  // namespace sluice

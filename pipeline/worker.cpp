@@ -1,0 +1,247 @@
+// What each action does.
+#include "pipeline/worker.h"
+
+#include "engine/error.h"
+#include "engine/ops.h"
+#include "pipeline/trace.h"
+
+namespace sluice {
+
+RunState::RunState(Pipeline& p, const RunOptions& o, Transport& n) : pipeline(p), options(o), net(n) {
+  limit_ = o.steps * p.report.mbs_per_step;
+  for (const Program& program : p.plan) {
+    repetitions(program, limit_);  // throws when the run is too short for the plan
+    begun_ = std::max(begun_, mbs_outside_period(program));
+  }
+}
+
+void RunState::fail(std::exception_ptr error) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!error_) error_ = std::move(error);
+  }
+  net.abort();
+}
+
+std::exception_ptr RunState::error() {
+  const std::lock_guard lock(mutex_);
+  return error_;
+}
+
+bool RunState::begin_period(int64_t mbs) {
+  const std::lock_guard lock(mutex_);
+  if (error_) throw Aborted("the run was ended");
+  if (options.stop != nullptr && options.stop->load()) limit_ = std::min(limit_, begun_);
+  if (mbs > limit_) return false;
+  begun_ = std::max(begun_, mbs);
+  return true;
+}
+
+int64_t RunState::mbs() {
+  const std::lock_guard lock(mutex_);
+  return limit_;
+}
+
+void RunState::report(const StepLosses& losses) {
+  if (!options.on_losses) return;
+  const std::lock_guard lock(report_mutex_);
+  options.on_losses(losses);
+}
+
+Worker::Worker(RunState& run, int index) : run_(run), index_(index) {
+  for (int s = 0; s < int(run.pipeline.stages.size()); ++s)
+    if (is_mine(s))
+      logs_.emplace(s, StepLog(s, int(mbs_per_step()), run.options.run_ahead,
+                               [this](const StepLosses& losses) { run_.report(losses); }));
+}
+
+void Worker::run() {
+  const Program& program = run_.pipeline.plan[size_t(index_)];
+  const int64_t outside = mbs_outside_period(program);
+  for (const Action& a : program.prologue) step(a);
+  int64_t by = 0;
+  for (; run_.begin_period(outside + by + program.mbs_per_period); by += program.mbs_per_period)
+    for (const Action& a : program.period) step(shifted(a, by));
+  for (const Action& a : program.epilogue) step(shifted(a, by));
+  drain();
+}
+
+void Worker::drain() {
+  for (auto& entry : logs_) entry.second.drain();
+}
+
+void Worker::step(const Action& a) {
+  if (run_.options.on_action) run_.options.on_action(index_, a, stage(a));
+  if (run_.options.trace == nullptr) return interpret(a);
+  const Event begin = stage(a).stream.record();
+  interpret(a);
+  run_.options.trace->add({index_, a, begin, stage(a).stream.record()});
+}
+
+void Worker::interpret(const Action& a) {
+  const Stream& stream = stage(a).stream;
+  switch (a.what) {
+    case Do::kForward:
+      return forward(a);
+    case Do::kBackward:
+    case Do::kBackwardInput:
+      return backward(a);
+    case Do::kBackwardWeight:
+      return backward_weight(a);
+    case Do::kUpdate:
+      return update(a);
+    case Do::kSend: {
+      const auto parcel = outbox_.extract({a.stage, a.peer, a.mb, a.view});
+      return run_.net.send(a, parcel.mapped(), stream);
+    }
+    case Do::kRecv:
+      inbox_[{a.peer, a.stage, a.mb, a.view}] = run_.net.recv(a, stream);
+      return;
+  }
+}
+
+void Worker::forward(const Action& a) {
+  Stage& s = stage(a);
+  Flight& f = live_[key(a)];
+  const int64_t mb = run_.options.first_step * mbs_per_step() + a.mb;
+  const std::vector<Var> feed = fed(a), in = inputs(a, f);
+  Ctx ctx{.stream = s.stream,
+          .weights = rule(a).forward_weights(s, a),
+          .arena = s.arena,
+          .ledger = s.ledger,
+          .tape = &f.tape,
+          .rng = {run_.options.seed, mb * run_.options.samples_per_mb, uint32_t(a.view)},
+          .training = true};
+  StageOutput out = s.body->forward(ctx, feed, in, 1.0f / float(mbs_per_step()));
+  hand_on(a, out, f);
+  for (Var& v : f.in) v.value = {};
+  for (const Var& v : out.out) f.out.push_back({{}, v.node});
+  for (const Var& loss : out.losses) flag_non_finite(s.stream, loss.value, s.finite);
+  logs_.at(a.stage).add(s.stream, mb / mbs_per_step(), mb % mbs_per_step(), out.losses);
+  f.losses = std::move(out.losses);
+}
+
+std::vector<Var> Worker::fed(const Action& a) const {
+  const Stage& s = stage(a);
+  const std::vector<Port> ports = s.body->feed_ports();
+  if (ports.empty()) return {};
+  const int64_t mb = run_.options.first_step * mbs_per_step() + a.mb;
+  const std::vector<Tensor> values = run_.options.feed({a.stage, mb, ports, s.stream}).claim(s.stream);
+  if (values.size() != ports.size())
+    throw DataError(str("feed of stage ", a.stage, ": ", values.size(), " values, expected ", ports.size()));
+  std::vector<Var> vars;
+  for (size_t i = 0; i < ports.size(); ++i) {
+    expect_dtype("feed", ports[i].name.c_str(), values[i].dtype(), ports[i].dtype);
+    vars.push_back({values[i]});
+  }
+  return vars;
+}
+
+std::vector<Var> Worker::inputs(const Action& a, Flight& f) {
+  f.in.resize(stage(a).body->in_ports().size());
+  for (const Edge& e : run_.pipeline.wiring.edges) {
+    if (e.to != a.stage) continue;
+    const Parcel parcel = take(a, e.from);
+    for (size_t i = 0; i < e.links.size(); ++i) {
+      const bool leaf = e.links[i].differentiable && run_.pipeline.wiring.error_crosses;
+      f.in[size_t(e.links[i].in)] = leaf ? f.tape.leaf(parcel.values[i]) : Var{parcel.values[i]};
+    }
+  }
+  return f.in;
+}
+
+void Worker::hand_on(const Action& a, const StageOutput& out, const Flight& f) {
+  const Stage& s = stage(a);
+  if (out.out.size() != s.body->out_ports().size())
+    throw ShapeError(str("stage ", a.stage, ": ", out.out.size(), " outputs, expected ", s.body->out_ports().size()));
+  for (const Edge& e : run_.pipeline.wiring.edges) {
+    if (e.from != a.stage) continue;
+    Parcel parcel;
+    for (const PortLink& l : e.links) {
+      Tensor t = out.out[size_t(l.out)].value;
+      bool passes_through = false;
+      for (const Var& v : f.in) passes_through |= v.value.defined() && v.value.storage() == t.storage();
+      if (passes_through && is_mine(e.to)) {  // else a later stage would hold this one's channel slot
+        const Tensor own = Tensor::empty(s.stream, t.shape(), t.dtype());
+        copy(s.stream, t, own);
+        t = own;
+      }
+      parcel.values.push_back(std::move(t));
+    }
+    put(a, e.to, std::move(parcel));
+  }
+}
+
+void Worker::backward(const Action& a) {
+  Stage& s = stage(a);
+  const bool both = a.what == Do::kBackward;
+  Flight& f = live_.at(key(a));
+  f.backward_weights = rule(a).backward_weights(s, a);
+  BackwardCtx ctx{s.stream, f.backward_weights, s.arena, s.ledger};
+  {
+    const std::vector<Root> roots = rule(a).error(s, signals(a, f));
+    if (both)
+      f.tape.backward(roots, ctx);
+    else
+      f.tape.backward_input(roots, ctx);
+  }
+  hand_back(a, f);
+  if (both) live_.erase(key(a));
+}
+
+Signals Worker::signals(const Action& a, Flight& f) {
+  Signals out{f.losses, {}};
+  for (const Edge& e : run_.pipeline.wiring.edges) {
+    if (e.from != a.stage || !run_.pipeline.wiring.gradient_crosses(e)) continue;
+    Parcel parcel = take(a, e.to);
+    size_t next = 0;
+    for (const PortLink& l : e.links) {
+      if (!l.differentiable) continue;
+      Tensor g = std::move(parcel.values[next++]);
+      if (g.defined() && f.out[size_t(l.out)].node >= 0) out.gradients.push_back({f.out[size_t(l.out)], std::move(g)});
+    }
+    for (; next < parcel.values.size(); ++next) {
+      flag_non_finite(stage(a).stream, parcel.values[next], stage(a).finite);
+      f.later_losses.push_back(std::move(parcel.values[next]));
+    }
+  }
+  return out;
+}
+
+/// The losses go along with the gradients, so that a stage before learns on the device that a step is not finite.
+void Worker::hand_back(const Action& a, Flight& f) {
+  for (const Edge& e : run_.pipeline.wiring.edges) {
+    if (e.to != a.stage || !run_.pipeline.wiring.gradient_crosses(e)) continue;
+    Parcel parcel;
+    for (const PortLink& l : e.links)
+      if (l.differentiable) parcel.values.push_back(f.tape.take_grad(f.in[size_t(l.in)]));
+    for (const Var& loss : f.losses) parcel.values.push_back(loss.value);
+    for (const Tensor& loss : f.later_losses) parcel.values.push_back(loss);
+    put(a, e.from, std::move(parcel));
+  }
+}
+
+void Worker::backward_weight(const Action& a) {
+  Stage& s = stage(a);
+  Flight& f = live_.at(key(a));
+  BackwardCtx ctx{s.stream, f.backward_weights, s.arena, s.ledger};
+  f.tape.backward_weight(ctx);
+  live_.erase(key(a));
+}
+
+void Worker::update(const Action& a) {
+  Stage& s = stage(a);
+  const int64_t step = run_.options.first_step + a.mb / mbs_per_step();
+  rule(a).update(s, step);
+  logs_.at(a.stage).end_step(s.stream, step);
+}
+
+void Worker::put(const Action& a, int to, Parcel parcel) {
+  (is_mine(to) ? inbox_ : outbox_)[{a.stage, to, a.mb, a.view}] = std::move(parcel);
+}
+
+Parcel Worker::take(const Action& a, int from) {
+  return std::move(inbox_.extract({from, a.stage, a.mb, a.view}).mapped());
+}
+
+}  // namespace sluice

@@ -1,0 +1,89 @@
+// One worker: interprets actions on its stages. Decides nothing; the rule says where errors and weights come from.
+#pragma once
+
+#include <exception>
+#include <map>
+#include <mutex>
+#include <tuple>
+#include <vector>
+
+#include "pipeline/executor.h"
+#include "pipeline/step_log.h"
+#include "pipeline/transport.h"
+
+namespace sluice {
+
+/// What the workers of a run share.
+class RunState {
+ public:
+  RunState(Pipeline& pipeline, const RunOptions& options, Transport& net);
+
+  /// Keeps the first error and wakes everybody.
+  void fail(std::exception_ptr error);
+  std::exception_ptr error();
+  /// Whether a worker may begin a period after which `mbs` micro-batches are its whole run. After a request to stop,
+  /// only as far as somebody has begun already: so all end alike. Throws Aborted when the run has failed.
+  bool begin_period(int64_t mbs);
+  /// Micro-batches of the run as it stands.
+  int64_t mbs();
+  void report(const StepLosses& losses);
+
+  Pipeline& pipeline;
+  const RunOptions& options;
+  Transport& net;
+
+ private:
+  std::mutex mutex_, report_mutex_;
+  int64_t limit_ = 0, begun_ = 0;
+  std::exception_ptr error_;
+};
+
+class Worker {
+ public:
+  Worker(RunState& run, int index);
+  /// The worker's program, to its end on the device.
+  void run();
+  void step(const Action& a);
+  /// Waits for the steps in flight and reports their losses.
+  void drain();
+
+ private:
+  using Route = std::tuple<int, int, int64_t, int>;  // from stage, to stage, micro-batch, view
+  using Key = std::tuple<int, int64_t, int>;         // stage, micro-batch, view
+
+  /// A micro-batch between forward and backward. Values are dropped where only their place on the tape is needed.
+  struct Flight {
+    Tape tape;
+    std::vector<Var> in, out, losses;
+    std::vector<Tensor> later_losses;  // of the stages after this one
+    Weights backward_weights;
+  };
+
+  void interpret(const Action& a);
+  void forward(const Action& a);
+  void backward(const Action& a);
+  void backward_weight(const Action& a);
+  void update(const Action& a);
+
+  std::vector<Var> fed(const Action& a) const;
+  std::vector<Var> inputs(const Action& a, Flight& f);
+  void hand_on(const Action& a, const StageOutput& out, const Flight& f);
+  Signals signals(const Action& a, Flight& f);
+  void hand_back(const Action& a, Flight& f);
+  void put(const Action& a, int to, Parcel parcel);
+  Parcel take(const Action& a, int from);
+
+  Stage& stage(const Action& a) const { return *run_.pipeline.stages[size_t(a.stage)]; }
+  LearningRule& rule(const Action& a) const { return *run_.pipeline.rules[size_t(a.stage)]; }
+  bool is_mine(int stage) const { return run_.pipeline.report.placement[size_t(stage)] == index_; }
+  int64_t mbs_per_step() const { return run_.pipeline.report.mbs_per_step; }
+  static Key key(const Action& a) { return {a.stage, a.mb, a.view}; }
+
+  RunState& run_;
+  int index_;
+  std::map<int, StepLog> logs_;  // by stage; before live_, so that it goes last
+  std::map<Key, Flight> live_;
+  std::map<Route, Parcel> inbox_, outbox_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,162 @@
+// The contract of a transport, for every transport there is: order, back-pressure, reuse of slots, and the end.
+#include "pipeline/transport.h"
+
+#include <atomic>
+#include <functional>
+#include <thread>
+
+#include "engine/error.h"
+#include "pipeline/transport_local.h"
+#include "tests/support/support.h"
+
+namespace sluice::test {
+namespace {
+
+constexpr int kSlots = 2;
+
+/// A transport with one channel 0>1 of two slots, between two streams.
+struct Made {
+  std::vector<Stream> streams;
+  std::unique_ptr<Transport> net;
+};
+struct Maker {
+  const char* name;
+  Made (*make)();
+};
+
+Made make_local() {
+  Made m;
+  for (int i = 0; i < 2; ++i) m.streams.emplace_back(Device{DeviceKind::kCpu, i});
+  m.net = std::make_unique<LocalTransport>(std::vector<ChannelUse>{{0, 1, kSlots}}, m.streams);
+  return m;
+}
+
+class TransportContract : public testing::TestWithParam<Maker> {
+ protected:
+  static Action send(int64_t mb) { return act(Do::kSend, 0, mb, 1); }
+  static Action recv(int64_t mb) { return act(Do::kRecv, 1, mb, 0); }
+  Tensor value(float v, int64_t n = 100) {
+    const std::vector<float> values(size_t(n), v);
+    return Tensor::from<float>(from(), values, {n});
+  }
+  const Stream& from() { return made_.streams[0]; }
+  const Stream& to() { return made_.streams[1]; }
+  Transport& net() { return *made_.net; }
+  Made made_ = GetParam().make();
+};
+INSTANTIATE_TEST_SUITE_P(Transports, TransportContract, testing::Values(Maker{"local", make_local}),
+                         [](const testing::TestParamInfo<Maker>& i) { return std::string(i.param.name); });
+
+TEST_P(TransportContract, AParcelArrivesWhole) {
+  const Tensor ints = random_ints(from(), {3, 5}, 1, 0, 100);
+  net().send(send(0), {{value(7), Tensor(), ints}}, from());
+  const Parcel got = net().recv(recv(0), to());
+  ASSERT_EQ(got.values.size(), 3u);
+  EXPECT_EQ(got.values[0].to_vector<float>(to()), std::vector<float>(100, 7));
+  EXPECT_FALSE(got.values[1].defined());
+  EXPECT_EQ(got.values[2].shape(), (Shape{3, 5}));
+  EXPECT_EQ(got.values[2].to_vector<int32_t>(to()), ints.to_vector<int32_t>(from()));
+}
+
+TEST_P(TransportContract, ParcelsOfOtherSizesReuseTheSlots) {
+  for (int64_t mb = 0; mb < 12; ++mb) {
+    const int64_t n = mb % 3 == 2 ? 100000 : mb + 1;
+    net().send(send(mb), {{value(float(mb), n)}}, from());
+    EXPECT_EQ(net().recv(recv(mb), to()).values[0].to_vector<float>(to()), std::vector<float>(size_t(n), float(mb)));
+  }
+}
+
+TEST_P(TransportContract, AnEmptyParcelArrives) {
+  net().send(send(0), {}, from());
+  EXPECT_TRUE(net().recv(recv(0), to()).values.empty());
+}
+
+TEST_P(TransportContract, TheSenderWaitsForASlotThatIsStillRead) {
+  std::atomic<int> sent{0};
+  std::thread sender([&] {
+    for (int64_t mb = 0; mb < kSlots + 1; ++mb, ++sent) net().send(send(mb), {{value(float(mb))}}, from());
+  });
+  Parcel first = net().recv(recv(0), to());
+  Parcel second = net().recv(recv(1), to());
+  EXPECT_EQ(first.values[0].to_vector<float>(to())[0], 0.0f);
+  EXPECT_LE(sent, kSlots);  // the third has no slot, whenever this is asked
+  Tensor view = first.values[0].rows(10, 5);
+  first = {};
+  EXPECT_LE(sent, kSlots);  // a view holds the slot as well
+  view = {};
+  sender.join();
+  EXPECT_EQ(sent, kSlots + 1);
+  second = {};
+  EXPECT_EQ(net().recv(recv(2), to()).values[0].to_vector<float>(to())[0], 2.0f);
+}
+
+TEST_P(TransportContract, ASlotIsNotOverwrittenWhileQueuedWorkReadsIt) {
+  // The receiver drops each parcel long before its device has read it.
+  std::vector<float> seen(40, -1);
+  std::thread sender([&] {
+    for (int64_t mb = 0; mb < 40; ++mb) net().send(send(mb), {{value(float(mb))}}, from());
+  });
+  for (int64_t mb = 0; mb < 40; ++mb) {
+    const Parcel got = net().recv(recv(mb), to());
+    to().enqueue([](CpuContext&) { std::this_thread::sleep_for(std::chrono::milliseconds(1)); });
+    copy_to_host(to(), got.values[0].rows(99, 1), &seen[size_t(mb)]);
+  }
+  sender.join();
+  to().sync();
+  for (size_t mb = 0; mb < seen.size(); ++mb) EXPECT_EQ(seen[mb], float(mb));
+}
+
+TEST_P(TransportContract, AParcelMayOutliveTheTransport) {
+  net().send(send(0), {{value(3)}}, from());
+  net().send(send(1), {{value(4)}}, from());  // never received
+  const Parcel got = net().recv(recv(0), to());
+  made_.net.reset();
+  EXPECT_EQ(got.values[0].to_vector<float>(to())[0], 3.0f);
+}
+
+TEST_P(TransportContract, NothingIsLeft) {
+  net().send(send(0), {{value(3)}}, from());
+  net().recv(recv(0), to());
+  net().send(send(1), {{value(4)}}, from());
+  made_.net.reset();
+  for (const Stream& s : made_.streams) EXPECT_EQ(s.pool().live_blocks(), 0);
+}
+
+TEST_P(TransportContract, AnotherParcelThanExpectedIsNamed) {
+  net().send(send(3), {{value(3)}}, from());
+  try {
+    net().recv(recv(2), to());
+    FAIL() << "no error";
+  } catch (const TransportError& e) {
+    EXPECT_STREQ(e.what(), "receive r1.2<0: the next parcel is micro-batch 3, view 0");
+  }
+}
+
+TEST_P(TransportContract, AChannelThatDoesNotExistIsNamed) {
+  EXPECT_THROW(net().send(act(Do::kSend, 1, 0, 0), {}, to()), TransportError);
+  EXPECT_THROW(net().recv(act(Do::kRecv, 2, 0, 1), to()), TransportError);
+}
+
+TEST_P(TransportContract, AbortWakesWhoWaits) {
+  std::thread receiver([&] { EXPECT_THROW(net().recv(recv(0), to()), Aborted); });
+  net().abort();
+  receiver.join();
+  EXPECT_THROW(net().send(send(0), {{value(1)}}, from()), Aborted);
+}
+
+TEST_P(TransportContract, AbortWakesASenderWithoutASlot) {
+  for (int64_t mb = 0; mb < kSlots; ++mb) net().send(send(mb), {{value(1)}}, from());
+  std::thread sender([&] { EXPECT_THROW(net().send(send(kSlots), {{value(1)}}, from()), Aborted); });
+  net().abort();
+  sender.join();
+}
+
+TEST_P(TransportContract, AnErrorOnTheSendersDeviceReachesTheReceiver) {
+  from().enqueue([](CpuContext&) { throw DeviceError("planted"); });
+  net().send(send(0), {{value(1)}}, from());
+  const Parcel got = net().recv(recv(0), to());
+  EXPECT_THROW(to().sync(), DeviceError);
+}
+
+}  // namespace
+}  // namespace sluice::test
