@@ -1,4 +1,4 @@
-# Sourced by the scripts: installs the Debian packages that are missing, and says which.
+# Sourced by the scripts: where data is kept, and how Debian packages that are missing are installed.
 # shellcheck shell=bash disable=SC2034
 
 # What configuring the project needs, tests and benchmarks included.
@@ -6,6 +6,9 @@ build_packages=(g++ cmake ninja-build ccache libdnnl-dev ocl-icd-opencl-dev libc
   zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev python3)
 # What the gates and the clang build need on top.
 check_packages=(clang clang-tidy clang-format libomp-dev git)
+
+# Where data sets are kept, each in a folder of its own.
+data_dir=${SLUICE_DATA_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/sluice}
 
 die() {
   echo "${0##*/}: $*" >&2
