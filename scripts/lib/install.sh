@@ -8,7 +8,7 @@ build_packages=(g++ cmake ninja-build ccache libdnnl-dev ocl-icd-opencl-dev libc
 check_packages=(clang clang-tidy clang-format libomp-dev git)
 
 # Where data sets are kept, each in a folder of its own.
-data_dir=${SLUICE_DATA_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/sluice}
+data_dir=$(realpath -m "${SLUICE_DATA_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/sluice}")
 
 die() {
   echo "${0##*/}: $*" >&2
