@@ -18,7 +18,7 @@ namespace sluice {
 
 /// f(i) for i in [0, n), one contiguous share per thread.
 template <class F>
-void parallel_for(const CpuContext& c, int64_t n, F&& f) {
+void parallel_for([[maybe_unused]] const CpuContext& c, int64_t n, F&& f) {
 #ifndef SLUICE_SERIAL_TEAMS  // ThreadSanitizer does not see libgomp's barriers
   if (c.team > 1 && n > 1) {
 #pragma omp parallel for schedule(static) num_threads(c.team)
