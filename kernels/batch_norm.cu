@@ -224,13 +224,18 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+/// Gradients that are added to rather than written.
+struct Accumulate {
+  bool gamma, beta;
+};
+
 __global__ void __launch_bounds__(kThreads)
     batch_norm_grad_params_kernel(float* dgamma, float* dbeta, const float* sums, const float* inv_std,
-                                  int64_t channels, bool accumulate_gamma, bool accumulate_beta) {
+                                  int64_t channels, Accumulate add) {
   const int64_t ch = global_thread();
   if (ch >= channels) return;
-  dgamma[ch] = (accumulate_gamma ? dgamma[ch] : 0.0f) + inv_std[ch] * sums[channels + ch];
-  dbeta[ch] = (accumulate_beta ? dbeta[ch] : 0.0f) + sums[ch];
+  dgamma[ch] = (add.gamma ? dgamma[ch] : 0.0f) + inv_std[ch] * sums[channels + ch];
+  dbeta[ch] = (add.beta ? dbeta[ch] : 0.0f) + sums[ch];
 }
 
 namespace {
@@ -329,7 +334,7 @@ void BatchNormGradParams::cuda(CudaContext& c) const {
   if (channels == 0) return;
   launch_kernel(c, kName, batch_norm_grad_params_kernel, ceil_div(channels, kThreads), kThreads, 0, dgamma.as<float>(),
                 dbeta.as<float>(), sums.as<float>(), stats.as<float>() + int64_t(BatchNormRow::kInvStd) * channels,
-                channels, accumulate_gamma, accumulate_beta);
+                channels, Accumulate{accumulate_gamma, accumulate_beta});
 }
 
 }  // namespace sluice::kernels

@@ -43,9 +43,15 @@ void row_by_two(const T* x, T* y, uint8_t* index, int64_t width, int64_t channel
   }
 }
 
+/// Where a window lies: image, and its first row and column, which may be outside.
+struct Window {
+  int64_t n, top, left;
+};
+
 /// One output position: the window cut at the image's edges, elements in order.
 template <bool kIndex, class T>
-void window_max(const Pool2d& p, const ConstRef& x, int64_t n, int64_t top, int64_t left, T* y, uint8_t* index) {
+void window_max(const Pool2d& p, const ConstRef& x, const Window& at, T* y, uint8_t* index) {
+  const auto [n, top, left] = at;
   const int64_t height = x.dim(1), width = x.dim(2), channels = x.dim(3);
   bool first = true;
   for (int64_t h = std::max<int64_t>(0, top); h < std::min(height, top + p.window_h); ++h)
@@ -80,7 +86,7 @@ void max_rows(CpuContext& c, const MaxPool& call) {
     if (fast) return row_by_two<kIndex>(call.x.as<T>() + row * 4 * width * channels, y, index, width, channels);
     const int64_t top = row % height * call.pool.stride - call.pool.padding;
     for (int64_t q = 0; q < width; ++q)
-      window_max<kIndex>(call.pool, call.x, row / height, top, q * call.pool.stride - call.pool.padding,
+      window_max<kIndex>(call.pool, call.x, {row / height, top, q * call.pool.stride - call.pool.padding},
                          y + q * channels, index + (kIndex ? q * channels : 0));
   });
 }

@@ -10,13 +10,19 @@ namespace sluice::kernels {
 inline constexpr int64_t kMseBlock = 8192;  // elements: which block sums what does not depend on the GPU
 
 template <class T>
+struct MseReads {
+  const T *x, *target;
+  int64_t n;
+};
+
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    mse_kernel(float* partial, T* dx, const T* x, const T* target, int64_t n, float slope, bool packed) {
+    mse_kernel(float* partial, T* dx, MseReads<T> in, float slope, bool packed) {
   constexpr int N = 4;
-  const int64_t begin = int64_t(blockIdx.x) * kMseBlock, end = begin + kMseBlock < n ? begin + kMseBlock : n;
+  const int64_t begin = int64_t(blockIdx.x) * kMseBlock, end = begin + kMseBlock < in.n ? begin + kMseBlock : in.n;
   float sum = 0.0f;
   const auto part = [&]<int W>(int64_t i) {
-    const Pack<T, W> a = load<W>(x + i), b = load<W>(target + i);
+    const Pack<T, W> a = load<W>(in.x + i), b = load<W>(in.target + i);
     Pack<T, W> d;
     for (int k = 0; k < W; ++k) {
       const float difference = float(a.v[k]) - float(b.v[k]);
@@ -38,8 +44,9 @@ void Mse::cuda(CudaContext& c) const {
   auto* partial = static_cast<float*>(c.workspace(size_t(std::max<int64_t>(1, blocks)) * sizeof(float)));
   if (n > 0)
     visit_float(x.dtype, [&]<class T>() {
-      launch_kernel(c, kName, mse_kernel<T>, blocks, kThreads, 0, partial, dx.as<T>(), x.as<T>(), target.as<T>(), n,
-                    2.0f * share, aligned_for(4, x.as<T>(), target.as<T>(), dx.as<T>()));
+      launch_kernel(c, kName, mse_kernel<T>, blocks, kThreads, 0, partial, dx.as<T>(),
+                    MseReads<T>{x.as<T>(), target.as<T>(), n}, 2.0f * share,
+                    aligned_for(4, x.as<T>(), target.as<T>(), dx.as<T>()));
     });
   passes::sum(c, kName, partial, blocks, share, loss.as<float>());
 }

@@ -1,4 +1,4 @@
-// Zeroes, sums of partial results, bias and activation in place, column sums, conversion and accumulation. See passes.cuh.
+// Zeroes, sums of partial results, bias and activation in place, column sums, conversion, accumulation: passes.cuh.
 #include "kernels/common/columns.cuh"
 #include "kernels/common/passes.cuh"
 #include "kernels/common/reduce.cuh"

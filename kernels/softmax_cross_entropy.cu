@@ -7,19 +7,25 @@
 namespace sluice::kernels {
 
 template <class T>
+struct LabelledRows {
+  const T* logits;  // [rows, classes]
+  const int32_t* labels;
+  int64_t rows, classes;
+};
+
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    softmax_cross_entropy_kernel(float* losses, T* dlogits, const T* logits, const int32_t* labels, int64_t rows,
-                                 int64_t classes, float share) {
-  const int64_t row = global_thread() / 32;
-  if (row >= rows) return;  // whole warps
-  const T* x = logits + row * classes;
+    softmax_cross_entropy_kernel(float* losses, T* dlogits, LabelledRows<T> in, float share) {
+  const int64_t row = global_thread() / 32, classes = in.classes;
+  if (row >= in.rows) return;  // whole warps
+  const T* x = in.logits + row * classes;
   float top = Max::kNeutral;
   for (int64_t k = lane(); k < classes; k += 32) top = Max::combine(float(x[k]), top);  // a NaN is left to the sum
   top = warp_reduce<Max>(top);
   float sum = 0.0f;
   for (int64_t k = lane(); k < classes; k += 32) sum += math::exp(float(x[k]) - top);
   sum = warp_reduce<Sum>(sum);
-  const int32_t label = labels[row];
+  const int32_t label = in.labels[row];
   const bool known = label >= 0 && label < classes;
   const float nan = __builtin_nanf("");
   if (lane() == 0) losses[row] = known ? logf(sum) + top - float(x[label]) : nan;
@@ -39,7 +45,7 @@ void SoftmaxCrossEntropy::cuda(CudaContext& c) const {
   if (rows > 0)
     visit_float(logits.dtype, [&]<class T>() {
       launch_kernel(c, kName, softmax_cross_entropy_kernel<T>, ceil_div(rows * 32, kThreads), kThreads, 0, losses,
-                    dlogits.as<T>(), logits.as<T>(), labels.as<int32_t>(), rows, logits.dim(1), share);
+                    dlogits.as<T>(), LabelledRows<T>{logits.as<T>(), labels.as<int32_t>(), rows, logits.dim(1)}, share);
     });
   passes::sum(c, kName, losses, rows, share, loss.as<float>());
 }
