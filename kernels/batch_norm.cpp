@@ -57,52 +57,90 @@ void write_stats(const Ref& stats, int64_t channel, float mean, double variance_
   s[int64_t(BatchNormRow::kShift) * channels] = beta.as<float>()[channel];
 }
 
-/// acc[j] += sum over the lines of term(line * width + j, j); four lines a turn, so that acc is seldom touched.
+/// acc[j] += sum over the lines of term(line * width + j); four lines a turn, so that acc is seldom touched.
 template <class Term>
 void add_lines(int64_t lines, int64_t width, float* acc, Term&& term) {
   int64_t i = 0;
   for (; i + 4 * width <= lines * width; i += 4 * width) {
 #pragma omp simd
     for (int64_t j = 0; j < width; ++j)
-      acc[j] += (term(i + j, j) + term(i + width + j, j)) + (term(i + 2 * width + j, j) + term(i + 3 * width + j, j));
+      acc[j] += (term(i + j) + term(i + width + j)) + (term(i + 2 * width + j) + term(i + 3 * width + j));
   }
   for (; i < lines * width; i += width) {
 #pragma omp simd
-    for (int64_t j = 0; j < width; ++j) acc[j] += term(i + j, j);
+    for (int64_t j = 0; j < width; ++j) acc[j] += term(i + j);
   }
 }
 
-/// Mean and sum of squared distances from it over one block: mean[width] (the same in all repeats), square[width].
+struct Pair {
+  float first, second;
+};
+/// The same for two sums at once.
+template <class Term>
+void add_pairs(int64_t lines, int64_t width, float* first, float* second, Term&& term) {
+  int64_t i = 0;
+  for (; i + 4 * width <= lines * width; i += 4 * width) {
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j) {
+      const Pair a = term(i + j, j), b = term(i + width + j, j);
+      const Pair c = term(i + 2 * width + j, j), d = term(i + 3 * width + j, j);
+      first[j] += (a.first + b.first) + (c.first + d.first);
+      second[j] += (a.second + b.second) + (c.second + d.second);
+    }
+  }
+  for (; i < lines * width; i += width) {
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j) {
+      const Pair a = term(i + j, j);
+      first[j] += a.first;
+      second[j] += a.second;
+    }
+  }
+}
+
+/// What is known of a block: its mean rounded to float (the same in all repeats), and the sums of x - mean, which is
+/// what the rounding lost, and of its square. Each [width].
+struct BlockMoments {
+  BlockMoments(float* blocks, const Layout& l, int64_t b)
+      : mean(blocks + 3 * b * l.width), drift(mean + l.width), square(drift + l.width) {}
+  float *mean, *drift, *square;
+};
+
 template <class T>
-void block_moments(const T* x, const Layout& l, int64_t block, float* mean, float* square) {
-  std::fill_n(mean, l.width, 0.0f);
-  std::fill_n(square, l.width, 0.0f);
+void find_moments(const T* x, const Layout& l, int64_t block, const BlockMoments& m) {
+  std::fill_n(m.mean, 3 * l.width, 0.0f);
   l.lines(block, [&](int64_t first, int64_t lines, int64_t width) {
-    add_lines(lines, width, mean, [in = x + first](int64_t i, int64_t) { return float(in[i]); });
+    add_lines(lines, width, m.mean, [in = x + first](int64_t i) { return float(in[i]); });
   });
-  for (int64_t ch = 0; ch < l.channels; ++ch) mean[ch] = float(l.fold(mean, ch) / double(l.rows_of(block)));
-  for (int64_t r = 1; r < l.repeat; ++r) std::copy_n(mean, l.channels, mean + r * l.channels);
+  for (int64_t ch = 0; ch < l.channels; ++ch) m.mean[ch] = float(l.fold(m.mean, ch) / double(l.rows_of(block)));
+  for (int64_t r = 1; r < l.repeat; ++r) std::copy_n(m.mean, l.channels, m.mean + r * l.channels);
   l.lines(block, [&](int64_t first, int64_t lines, int64_t width) {
-    add_lines(lines, width, square, [in = x + first, mean](int64_t i, int64_t j) {
+    add_pairs(lines, width, m.drift, m.square, [in = x + first, mean = m.mean](int64_t i, int64_t j) {
       const float d = float(in[i]) - mean[j];
-      return d * d;
+      return Pair{d, d * d};
     });
   });
 }
 
-/// The moments of all rows from those of the blocks (Chan, Golub, LeVeque 1979), for one channel.
+/// Mean and sum of squared distances of all rows from those of the blocks (Chan, Golub, LeVeque 1979), one channel.
 struct Moments {
   double mean = 0, square = 0;
 };
-Moments combine(const Layout& l, const float* blocks, int64_t channel) {
+Moments combine(const Layout& l, float* blocks, int64_t channel) {
   Moments m;
-  for (int64_t b = 0; b < l.blocks; ++b)
-    m.mean += double(l.rows_of(b)) / double(l.rows) * double(blocks[2 * b * l.width + channel]);
+  double origin = 0;  // of the block means, so that their squares do not cancel
   for (int64_t b = 0; b < l.blocks; ++b) {
-    const double d = double(blocks[2 * b * l.width + channel]) - m.mean;
-    m.square += l.fold(blocks + (2 * b + 1) * l.width, channel) + double(l.rows_of(b)) * d * d;
+    const BlockMoments block(blocks, l, b);
+    const double n = double(l.rows_of(b)), drift = l.fold(block.drift, channel);
+    if (b == 0) origin = double(block.mean[channel]);
+    const double from_origin = double(block.mean[channel]) - origin + drift / n;
+    m.mean += n * from_origin;
+    m.square += l.fold(block.square, channel) - drift * drift / n + n * from_origin * from_origin;
   }
-  return m;
+  if (l.rows == 0) return m;
+  m.square -= m.mean * m.mean / double(l.rows);
+  m.mean = origin + m.mean / double(l.rows);
+  return {m.mean, std::max(0.0, m.square)};
 }
 
 /// dz, the gradient in front of ReLU, and the recomputed or saved value that says where ReLU was open.
@@ -135,35 +173,14 @@ void visit_mask(BatchNormMask m, F&& f) {
   }
 }
 
-/// sum[j] += dz, product[j] += dz (x - mean) over some lines, four a turn; dz is stored where `out` is given.
+/// sum[j] += dz, product[j] += dz (x - mean) over some lines; dz is stored where `out` is given.
 template <bool kStore, class T, BatchNormMask M>
 void add_gradients(const Gradient<T, M>& dz, T* out, int64_t lines, int64_t width, float* sum, float* product) {
-  struct Pair {
-    float d, p;
-  };
-  const auto one = [&](int64_t i, int64_t j) {
+  add_pairs(lines, width, sum, product, [&](int64_t i, int64_t j) {
     const float d = dz(i, j);
     if constexpr (kStore) store(out[i], d);
     return Pair{d, d * (float(dz.x[i]) - dz.mean[j])};
-  };
-  int64_t i = 0;
-  for (; i + 4 * width <= lines * width; i += 4 * width) {
-#pragma omp simd
-    for (int64_t j = 0; j < width; ++j) {
-      const Pair a = one(i + j, j), b = one(i + width + j, j);
-      const Pair c = one(i + 2 * width + j, j), d = one(i + 3 * width + j, j);
-      sum[j] += (a.d + b.d) + (c.d + d.d);
-      product[j] += (a.p + b.p) + (c.p + d.p);
-    }
-  }
-  for (; i < lines * width; i += width) {
-#pragma omp simd
-    for (int64_t j = 0; j < width; ++j) {
-      const Pair a = one(i + j, j);
-      sum[j] += a.d;
-      product[j] += a.p;
-    }
-  }
+  });
 }
 
 }  // namespace
@@ -171,11 +188,9 @@ void add_gradients(const Gradient<T, M>& dz, T* out, int64_t lines, int64_t widt
 template <>
 void BatchNormStatistics::cpu<kIsa>(CpuContext& c) const {
   const Layout l(x.shape);
-  float* blocks = static_cast<float*>(c.workspace(size_t(2 * l.blocks * l.width) * sizeof(float)));
+  float* blocks = static_cast<float*>(c.workspace(size_t(3 * l.blocks * l.width) * sizeof(float)));
   visit_float(x.dtype, [&]<class T>() {
-    parallel_for(c, l.blocks, [&, in = x.as<T>()](int64_t b) {
-      block_moments(in, l, b, blocks + 2 * b * l.width, blocks + (2 * b + 1) * l.width);
-    });
+    parallel_for(c, l.blocks, [&, in = x.as<T>()](int64_t b) { find_moments(in, l, b, BlockMoments(blocks, l, b)); });
   });
   for (int64_t ch = 0; ch < l.channels; ++ch) {
     const Moments m = combine(l, blocks, ch);

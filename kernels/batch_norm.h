@@ -28,8 +28,8 @@ struct BatchNormStatistics {
   ConstRef x;            // [..., C]; f32 or bf16
   ConstRef gamma, beta;  // [C] f32
   Ref stats;             // [4, C] f32: mean, inv_std = 1 / sqrt(var + eps), gamma * inv_std, beta
-  Ref running_mean;      // [C] f32; undefined: not updated
-  Ref running_var;       // [C] f32; both or none
+  Ref running_mean{};    // [C] f32; undefined: not updated
+  Ref running_var{};     // [C] f32; both or none
   float eps = 1e-5f;
   float momentum = 0.1f;
 
@@ -59,10 +59,10 @@ struct BatchNormRunning {
 /// y = relu?(batch_norm_value(x) + residual?).
 struct BatchNormApply {
   static constexpr const char* kName = "batch_norm_apply";
-  ConstRef x;         // [..., C]; f32 or bf16
-  ConstRef stats;     // [4, C] f32
-  ConstRef residual;  // as x; undefined: none
-  Ref y;              // as x
+  ConstRef x;           // [..., C]; f32 or bf16
+  ConstRef stats;       // [4, C] f32
+  ConstRef residual{};  // as x; undefined: none
+  Ref y;                // as x
   bool relu = false;
 
   void check() const;
@@ -80,12 +80,12 @@ enum class BatchNormMask : uint8_t { kNone, kFromInput, kFromOutput };
 /// sums = (sum dz, sum dz (x - mean)) per channel, and dresidual = dz where it is wanted.
 struct BatchNormGradSums {
   static constexpr const char* kName = "batch_norm_grad_sums";
-  ConstRef x;      // [..., C]; f32 or bf16
-  ConstRef dy;     // as x
-  ConstRef y;      // as x; with kFromOutput only
-  ConstRef stats;  // [4, C] f32
-  Ref sums;        // [2, C] f32
-  Ref dresidual;   // as x; undefined: not wanted
+  ConstRef x;       // [..., C]; f32 or bf16
+  ConstRef dy;      // as x
+  ConstRef y{};     // as x; with kFromOutput only
+  ConstRef stats;   // [4, C] f32
+  Ref sums;         // [2, C] f32
+  Ref dresidual{};  // as x; undefined: not wanted
   BatchNormMask mask = BatchNormMask::kNone;
 
   void check() const;
@@ -102,7 +102,7 @@ struct BatchNormGradInput {
   static constexpr const char* kName = "batch_norm_grad_input";
   ConstRef x;      // [..., C]; f32 or bf16
   ConstRef dy;     // as x; dresidual of the sums (with kNone) where that was wanted
-  ConstRef y;      // as x; with kFromOutput only
+  ConstRef y{};    // as x; with kFromOutput only
   ConstRef stats;  // [4, C] f32
   ConstRef gamma;  // [C] f32: the version that the backward pass uses
   ConstRef sums;   // [2, C] f32

@@ -10,9 +10,9 @@ namespace sluice::kernels {
 /// The first of equals wins; NaN wins over numbers. Padding never wins.
 struct MaxPool {
   static constexpr const char* kName = "max_pool";
-  ConstRef x;  // [N, H, W, C]; f32 or bf16
-  Ref y;       // [N, P, Q, C], as x
-  Ref index;   // [N, P, Q, C] u8: row * window_w + column of the winner in its window; undefined: not wanted
+  ConstRef x;   // [N, H, W, C]; f32 or bf16
+  Ref y;        // [N, P, Q, C], as x
+  Ref index{};  // [N, P, Q, C] u8: row * window_w + column of the winner in its window; undefined: not wanted
   Pool2d pool;
 
   void check() const {

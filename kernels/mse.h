@@ -11,7 +11,7 @@ struct Mse {
   ConstRef x;       // any shape; f32 or bf16
   ConstRef target;  // as x
   Ref loss;         // [1] f32
-  Ref dx;           // as x; undefined: not wanted
+  Ref dx{};         // as x; undefined: not wanted
   float weight = 1.0f;
 
   void check() const {

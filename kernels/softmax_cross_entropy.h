@@ -12,7 +12,7 @@ struct SoftmaxCrossEntropy {
   ConstRef logits;  // [B, K]; f32 or bf16
   ConstRef labels;  // [B] i32
   Ref loss;         // [1] f32
-  Ref dlogits;      // as logits: weight / B * (softmax - one_hot); undefined: not wanted
+  Ref dlogits{};    // as logits: weight / B * (softmax - one_hot); undefined: not wanted
   float weight = 1.0f;
 
   void check() const {

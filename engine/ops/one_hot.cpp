@@ -1,0 +1,15 @@
+// One-hot labels; no gradient.
+#include "kernels/one_hot.h"
+
+#include "engine/launch.h"
+#include "engine/ops.h"
+
+namespace sluice {
+
+Tensor one_hot(Ctx& c, const Tensor& labels, int64_t classes) {
+  Tensor y = c.empty({labels.numel(), classes});
+  launch(kernels::OneHot{.labels = labels.cref(), .y = y.ref()}, c.stream);
+  return y;
+}
+
+}  // namespace sluice

@@ -1,0 +1,22 @@
+// Softmax cross-entropy: loss and gradient in one pass over the logits.
+#include "kernels/softmax_cross_entropy.h"
+
+#include "engine/launch.h"
+#include "engine/ops/loss.h"
+
+namespace sluice {
+
+Var softmax_cross_entropy(Ctx& c, const Var& logits, const Tensor& labels, float weight) {
+  const bool record = c.recording({logits}, false);
+  Tensor loss = c.empty({1});
+  const Tensor dlogits = record ? c.empty(logits.shape(), logits.value.dtype()) : Tensor();
+  launch(kernels::SoftmaxCrossEntropy{.logits = logits.value.cref(),
+                                      .labels = labels.cref(),
+                                      .loss = loss.ref(),
+                                      .dlogits = dlogits.ref(),
+                                      .weight = weight},
+         c.stream);
+  return record ? record_loss(c, loss, logits, dlogits) : Var{loss};
+}
+
+}  // namespace sluice
