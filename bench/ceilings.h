@@ -15,7 +15,8 @@ class Ceilings {
   /// Takes three arrays of 4 times the last-level cache each, less where memory is short.
   explicit Ceilings(const Stream& s);
   /// One measurement: triad a = b + scalar c with ordinary stores, 3 arrays counted once each; and the best of three
-  /// large GEMMs of the library. Runs on the worker.
+  /// large GEMMs of the library. Runs on the worker. Updates in place may pass 100 % of the triad: its store to a third
+  /// array reads that array first, which nobody counts.
   Ceiling measure(CpuContext& c);
   int64_t array_bytes() const { return a_.bytes(); }
 

@@ -15,7 +15,7 @@
 namespace sluice::bench {
 namespace {
 
-constexpr int kRounds = 15;
+constexpr int kRounds = 11;
 constexpr double kSampleSeconds = 4e-3;  // shorter runs are repeated within one sample
 
 double median(std::vector<double> v) {

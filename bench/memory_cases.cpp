@@ -2,6 +2,9 @@
 #include "bench/case.h"
 #include "kernels/activation.h"
 #include "kernels/adam.h"
+#include "kernels/avg_pool.h"
+#include "kernels/batch_norm.h"
+#include "kernels/max_pool.h"
 #include "kernels/sgd.h"
 
 namespace sluice::bench {
@@ -65,6 +68,87 @@ Case activation_grad(const Stream& s, Act act) {
   return of(kernels::ActivationGrad{.kept = kept.cref(), .dy = dy.cref(), .dx = dx.ref(), .act = act}, {kept, dy, dx});
 }
 
+/// What a batch norm of `kImages` works on; statistics of plausible size.
+struct Norm {
+  Tensor x, y, channels, stats, sums;
+};
+Norm norm(const Stream& s) {
+  const int64_t c = kImages.cols();
+  const std::vector<float> ones(size_t(4 * c), 1.0f);
+  return {filled(s, kImages), filled(s, kImages), filled(s, {c}), Tensor::from<float>(s, ones, {4, c}),
+          filled(s, {2, c})};
+}
+
+Case batch_norm_statistics(const Stream& s) {
+  const Norm n = norm(s);
+  const Tensor mean = filled(s, n.channels.shape()), variance = filled(s, n.channels.shape());
+  return of(kernels::BatchNormStatistics{.x = n.x.cref(),
+                                         .gamma = n.channels.cref(),
+                                         .beta = n.channels.cref(),
+                                         .stats = n.stats.ref(),
+                                         .running_mean = mean.ref(),
+                                         .running_var = variance.ref()},
+            {n.x, n.channels, n.stats, mean, variance});
+}
+
+Case batch_norm_apply(const Stream& s) {
+  const Norm n = norm(s);
+  return of(
+      kernels::BatchNormApply{.x = n.x.cref(), .stats = n.stats.cref(), .residual = {}, .y = n.y.ref(), .relu = true},
+      {n.x, n.y, n.stats});
+}
+
+Case batch_norm_grad_sums(const Stream& s) {
+  const Norm n = norm(s);
+  return of(kernels::BatchNormGradSums{.x = n.x.cref(),
+                                       .dy = n.y.cref(),
+                                       .y = {},
+                                       .stats = n.stats.cref(),
+                                       .sums = n.sums.ref(),
+                                       .dresidual = {},
+                                       .mask = kernels::BatchNormMask::kFromInput},
+            {n.x, n.y, n.stats, n.sums});
+}
+
+Case batch_norm_grad_input(const Stream& s) {
+  const Norm n = norm(s);
+  const Tensor dx = Tensor::empty(s, kImages);
+  return of(kernels::BatchNormGradInput{.x = n.x.cref(),
+                                        .dy = n.y.cref(),
+                                        .y = {},
+                                        .stats = n.stats.cref(),
+                                        .gamma = n.channels.cref(),
+                                        .sums = n.sums.cref(),
+                                        .dx = dx.ref(),
+                                        .mask = kernels::BatchNormMask::kFromInput},
+            {n.x, n.y, n.stats, n.channels, n.sums, dx});
+}
+
+struct Pooled {
+  Tensor x, y, index;
+};
+Pooled pooled(const Stream& s) {
+  const Shape out = kernels::Pool2d{}.output("bench", kImages);
+  const std::vector<uint8_t> winners(size_t(out.numel()), 1);
+  return {filled(s, kImages), filled(s, out), Tensor::from<uint8_t>(s, winners, out)};
+}
+
+Case max_pool(const Stream& s) {
+  const Pooled p = pooled(s);
+  return of(kernels::MaxPool{.x = p.x.cref(), .y = p.y.ref(), .index = p.index.ref(), .pool = {}}, {p.x, p.y, p.index});
+}
+
+Case max_pool_grad(const Stream& s) {
+  const Pooled p = pooled(s);
+  return of(kernels::MaxPoolGrad{.index = p.index.cref(), .dy = p.y.cref(), .dx = p.x.ref(), .pool = {}},
+            {p.x, p.y, p.index});
+}
+
+Case avg_pool(const Stream& s) {
+  const Pooled p = pooled(s);
+  return of(kernels::AvgPool{.x = p.x.cref(), .y = p.y.ref(), .pool = {}}, {p.x, p.y});
+}
+
 }  // namespace
 
 std::vector<Row> memory_rows() {
@@ -73,6 +157,13 @@ std::vector<Row> memory_rows() {
           {"activation/gelu", [](const Stream& s) { return activation(s, Act::kGelu); }},
           {"activation_grad/relu", [](const Stream& s) { return activation_grad(s, Act::kRelu); }},
           {"activation_grad/gelu", [](const Stream& s) { return activation_grad(s, Act::kGelu); }},
+          {"batch_norm/statistics", batch_norm_statistics},
+          {"batch_norm/apply_relu", batch_norm_apply},
+          {"batch_norm/grad_sums", batch_norm_grad_sums},
+          {"batch_norm/grad_input", batch_norm_grad_input},
+          {"max_pool/forward", max_pool},
+          {"max_pool/grad", max_pool_grad},
+          {"avg_pool/forward", avg_pool},
           {"sgd/48Mi", sgd},
           {"adam/48Mi", [](const Stream& s) { return adam(s, false); }},
           {"adamw/48Mi", [](const Stream& s) { return adam(s, true); }}};
