@@ -5,10 +5,17 @@
 
 namespace sluice {
 
-/// x [rows, in] -> [rows, out]. Starts at U(+-1/sqrt(in)) for weight and bias (PyTorch's default for Linear).
+/// How a dense layer's weights start.
+enum class DenseStart {
+  kFanIn,  // U(+-1/sqrt(in)), bias too: PyTorch's default for Linear
+  kSpread  // U(+-12 sqrt(6/(in + out))), bias 0: three times what Glorot and Bengio (2010) give sigmoids, so that
+           // the codes of different inputs start near different corners of the unit cube
+};
+
+/// x [rows, in] -> [rows, out].
 class Dense final : public Module {
  public:
-  Dense(Init init, int64_t in, int64_t out, Act act = Act::kNone, bool bias = true);
+  Dense(Init init, int64_t in, int64_t out, Act act = Act::kNone, DenseStart start = DenseStart::kFanIn);
   Var forward(Ctx& c, const Var& x) const override { return matmul(c, x, linear_); }
 
  private:

@@ -91,6 +91,7 @@ std::vector<StageNet> vgg_associated(const VggConfig& c) {
   const int64_t code = scaled(c, 700);
   const LabelLoss first_loss = c.faithful ? LabelLoss::kMeanSquared : LabelLoss::kCrossEntropy;
   const Act first_decoder = c.faithful ? Act::kSigmoid : Act::kNone;
+  const DenseStart codes = c.faithful ? DenseStart::kFanIn : DenseStart::kSpread;
   std::vector<StageNet> stages;
   for (size_t i = 0; i < kChannels.size(); ++i) {
     const bool first = i == 0;
@@ -101,7 +102,7 @@ std::vector<StageNet> vgg_associated(const VggConfig& c) {
     AssociatedModules m;
     m.f = conv_stage(encoder.scope("f"), c, i);
     m.b = bridge(encoder.scope("b"), c, i, code);
-    m.g = std::make_unique<Dense>(labels.scope("g"), label_in, code, Act::kSigmoid);
+    m.g = std::make_unique<Dense>(labels.scope("g"), label_in, code, Act::kSigmoid, codes);
     m.h = std::make_unique<Dense>(labels.scope("h"), code, label_in, first ? first_decoder : Act::kSigmoid);
     net.body = std::make_unique<AssociatedStage>(std::move(m),
                                                  StagePosition{.first = first, .last = i + 1 == kChannels.size()},

@@ -129,5 +129,20 @@ TEST_P(AssociatedStageTest, LossesReachOnlyTheirOwnModules) {
   }
 }
 
+TEST_P(AssociatedStageTest, GradientsOfAWholeStageAgreeWithDifferences) {
+  const Stream s(device());
+  const std::vector<StageNet> nets = vgg_associated({.width = 1.0 / 64});
+  const Tensor images = random(s, {3, 32, 32, 3}, 1), labels = random_ints(s, {3}, 4, 0, 10);
+  for (const auto& [loss, module] :
+       std::vector<std::pair<size_t, std::string>>{{0, ".g."}, {0, ".h."}, {1, ".f."}, {1, ".b."}}) {
+    SCOPED_TRACE(module);
+    check_gradients(s, nets[0].init, {},
+                    [&, which = loss](Ctx& c, const std::vector<Var>&) {
+                      return nets[0].body->forward(c, {{images}, {labels}}, {}, 1.0f).losses[which];
+                    },
+                    {.step = 3e-4, .bound = 0.05, .params = module});
+  }
+}
+
 }  // namespace
 }  // namespace sluice::test

@@ -196,6 +196,7 @@ double gradient_error(const Stream& s, const Init& init, const std::vector<Tenso
   }
   for (size_t i = 0; i < init.params().size(); ++i) {
     const Shape shape = init.params()[i].shape;
+    if (init.params()[i].path.find(o.params) == std::string::npos) continue;
     Tensor t = arena.values().flat_view(arena.offset(int(i)), shape);
     Probe probe{to_double(s, arena.grads().flat_view(arena.offset(int(i)), shape)), t.to_vector<float>(s),
                 [&](const std::vector<float>& v) {

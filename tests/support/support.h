@@ -60,6 +60,7 @@ struct GradCheck {
   double bound = 2e-2;  // normalised error of the directional gradients
   int probes = 6;       // elements of each tensor that are perturbed
   bool training = true;
+  std::string params{};  // only parameters whose path contains this
 };
 /// Compares the tape's gradients of sum(f * direction) with central differences, for `probes` elements of every f32
 /// input and every parameter of `init`. f must be a deterministic function of its inputs and parameters.
