@@ -1,0 +1,81 @@
+// The tables behind --data, --model with --rule, and --optimizer.
+#include "apps/catalog.h"
+
+#include "models/vgg.h"
+#include "optim/adam.h"
+#include "optim/sgd.h"
+
+namespace sluice {
+namespace {
+
+VggConfig vgg_config(const RunConfig& c, const ImageDataset& data) {
+  return {.in_channels = data.image[2],
+          .image = data.image[0],
+          .classes = data.classes(),
+          .width = c.width,
+          .faithful = c.faithful};
+}
+
+ImageSplit load_padded_fashion_mnist(const std::filesystem::path& dir) { return load_fashion_mnist(dir, 32); }
+
+OptimizerPtr make_adam(const RunConfig&) { return std::make_unique<Adam>(); }
+OptimizerPtr make_adamw(const RunConfig&) { return std::make_unique<Adam>(AdamOptions{.decoupled = true}); }
+OptimizerPtr make_sgd(const RunConfig& c) { return std::make_unique<Sgd>(SgdOptions{.momentum = float(c.momentum)}); }
+
+/// The entry that `fits`, or a ConfigError that lists what there is.
+template <class Entry, class Fits, class Label>
+const Entry& find(const std::vector<Entry>& table, const std::string& wanted, Fits&& fits, Label&& label) {
+  std::string list;
+  for (const Entry& e : table) {
+    if (fits(e)) return e;
+    list += (list.empty() ? "" : ", ") + label(e);
+  }
+  throw ConfigError(str(wanted, ": expected one of ", list));
+}
+
+}  // namespace
+
+const std::vector<DataEntry>& data_sets() {
+  static const std::vector<DataEntry> table{
+      {"fashion-mnist", load_padded_fashion_mnist}, {"cifar10", load_cifar10}, {"cifar100", load_cifar100}};
+  return table;
+}
+
+const std::vector<ModelEntry>& models() {
+  static const std::vector<ModelEntry> table{
+      {"vgg", "bp", "backprop",
+       [](const RunConfig& c, const ImageDataset& d) { return vgg_backprop(vgg_config(c, d)); }},
+      {"vgg", "al", "associated",
+       [](const RunConfig& c, const ImageDataset& d) { return vgg_associated(vgg_config(c, d)); }},
+  };
+  return table;
+}
+
+const std::vector<OptimizerEntry>& optimizers() {
+  static const std::vector<OptimizerEntry> table{{"adam", make_adam}, {"adamw", make_adamw}, {"sgd", make_sgd}};
+  return table;
+}
+
+ImageSplit load_data(const RunConfig& c) {
+  return find(
+             data_sets(), str("data='", c.data, "'"), [&](const DataEntry& e) { return c.data == e.name; },
+             [](const DataEntry& e) { return std::string(e.name); })
+      .load(c.data_dir);
+}
+
+const ModelEntry& find_model(const RunConfig& c) {
+  return find(
+      models(), str("model='", c.model, "' with rule='", c.rule, "'"),
+      [&](const ModelEntry& e) { return c.model == e.name && c.rule == e.rule; },
+      [](const ModelEntry& e) { return str(e.name, " with ", e.rule); });
+}
+
+OptimizerPtr make_optimizer(const RunConfig& c) {
+  return find(
+             optimizers(), str("optimizer='", c.optimizer, "'"),
+             [&](const OptimizerEntry& e) { return c.optimizer == e.name; },
+             [](const OptimizerEntry& e) { return std::string(e.name); })
+      .make(c);
+}
+
+}  // namespace sluice

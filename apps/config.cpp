@@ -1,0 +1,200 @@
+// The table of configuration fields and its readers.
+#include "apps/config.h"
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "kernels/common/error.h"
+
+namespace sluice {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string type_name(const ConfigField& f) {
+  constexpr const char* kNames[] = {"text", "a whole number", "a number", "true or false"};
+  return kNames[f.member.index()];
+}
+
+[[noreturn]] void bad_value(const ConfigField& f, const std::string& value) {
+  throw ConfigError(str(f.key, "='", value, "': expected ", type_name(f)));
+}
+
+template <class T>
+T parse_number(const ConfigField& f, const std::string& text) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) bad_value(f, text);
+  return value;
+}
+
+size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t above = row[j];
+      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0u : 1u)});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+const ConfigField& find_field(std::string key, const std::string& where) {
+  std::replace(key.begin(), key.end(), '-', '_');
+  const std::vector<ConfigField>& fields = config_fields();
+  const auto it = std::find_if(fields.begin(), fields.end(), [&](const ConfigField& f) { return f.key == key; });
+  if (it != fields.end()) return *it;
+  const auto nearest = std::min_element(fields.begin(), fields.end(), [&](const ConfigField& a, const ConfigField& b) {
+    return edit_distance(key, a.key) < edit_distance(key, b.key);
+  });
+  throw ConfigError(str(where, "unknown key '", key, "'; did you mean '", nearest->key, "'?"));
+}
+
+/// Calls f(value&) with the member's own type.
+template <class Config, class F>
+void visit_member(Config& c, const ConfigField& field, F&& f) {
+  std::visit([&](auto member) { f(c.*member); }, field.member);
+}
+
+void set_from_json(RunConfig& c, const ConfigField& f, const Json& value, const std::string& where) {
+  try {
+    visit_member(c, f, [&](auto& slot) {
+      using T = std::decay_t<decltype(slot)>;
+      const bool fits = std::is_same_v<T, std::string> ? value.is_string()
+                        : std::is_same_v<T, bool>      ? value.is_boolean()
+                        : std::is_same_v<T, int64_t>   ? value.is_number_integer()
+                                                       : value.is_number();
+      if (!fits) bad_value(f, value.dump());
+      slot = value.get<T>();
+    });
+  } catch (const ConfigError& e) {
+    throw ConfigError(where + e.what());
+  }
+}
+
+template <class T>
+void expect_range(const char* key, T value, T low, T high) {
+  if (!(value >= low && value <= high)) throw ConfigError(str(key, "=", value, ": expected ", low, " to ", high));
+}
+
+}  // namespace
+
+const std::vector<ConfigField>& config_fields() {
+  using C = RunConfig;
+  static const std::vector<ConfigField> fields{
+      {"model", "network family: vgg", &C::model, true},
+      {"rule", "bp: end-to-end backprop; al: associated learning, each stage trains on its own losses", &C::rule, true},
+      {"data", "fashion-mnist, cifar10 or cifar100", &C::data, true},
+      {"data_dir", "folder with the data set's official files", &C::data_dir, false},
+      {"devices", "comma-separated list such as cpu:0,cpu:1 or cuda:0; CPU devices share the cores evenly", &C::devices,
+       false},
+      {"cores_per_device", "cores of each CPU device; 0: an even share of all; part of the numerics",
+       &C::cores_per_device, true},
+      {"schedule",
+       "auto, one_device, naive_split, gpipe, one_f_one_b, associated or associated_streaming; auto takes the last "
+       "that fits rule and devices",
+       &C::schedule, false},
+      {"placement", "auto, or the device index of every stage, such as 0,0,1,1", &C::placement, false},
+      {"batch", "samples of one step", &C::batch, true},
+      {"micro_batches", "parts that a step's batch is cut into; batch norm statistics are per part", &C::micro_batches,
+       true},
+      {"epochs", "passes over the training set", &C::epochs, true},
+      {"max_steps", "stop after so many steps; 0: no limit", &C::max_steps, false},
+      {"width", "multiplies every channel count and hidden width; 0.125 trains in seconds on two cores", &C::width,
+       true},
+      {"optimizer", "adam, adamw or sgd", &C::optimizer, true},
+      {"lr", "learning rate at the start", &C::lr, true},
+      {"end_lr", "learning rate that a cosine over all steps ends at", &C::end_lr, true},
+      {"label_lr", "al: learning rate of the label encoders and decoders at the start", &C::label_lr, true},
+      {"label_end_lr", "al: and at the end", &C::label_end_lr, true},
+      {"momentum", "sgd: momentum", &C::momentum, true},
+      {"weight_decay", "L2 for adam and sgd, decoupled for adamw", &C::weight_decay, true},
+      {"augment", "random crop with 4 pixels of padding, and horizontal flip", &C::augment, true},
+      {"faithful", "al: the original's flattened bridges and sigmoid label decoders", &C::faithful, true},
+      {"seed", "seed of initial weights, shuffling, augmentation and dropout", &C::seed, true},
+      {"out", "run directory: configuration, checkpoint, metrics.csv, trace.json; a killed run resumes from it",
+       &C::out, false},
+      {"checkpoint_every", "steps between checkpoints; 0: at the end of each epoch", &C::checkpoint_every, false},
+      {"trace", "write trace.json (Chrome, Perfetto) of the first steps", &C::trace, false},
+  };
+  return fields;
+}
+
+void set_field(RunConfig& c, const std::string& key, const std::string& value) {
+  const ConfigField& f = find_field(key, "");
+  visit_member(c, f, [&](auto& slot) {
+    using T = std::decay_t<decltype(slot)>;
+    if constexpr (std::is_same_v<T, std::string>) {
+      slot = value;
+    } else if constexpr (std::is_same_v<T, bool>) {
+      if (value != "true" && value != "false") bad_value(f, value);
+      slot = value == "true";
+    } else {
+      slot = parse_number<T>(f, value);
+    }
+  });
+}
+
+std::string field_text(const RunConfig& c, const ConfigField& f) {
+  std::ostringstream out;
+  visit_member(c, f, [&](const auto& slot) { out << std::boolalpha << slot; });
+  return out.str();
+}
+
+void read_config_text(RunConfig& c, const std::string& text, const std::string& where) {
+  const std::string prefix = where + ": ";
+  const Json json = Json::parse(text, nullptr, false);
+  if (!json.is_object()) throw ConfigError(prefix + "not a JSON object such as {\"rule\": \"al\", \"epochs\": 2}");
+  for (const auto& [key, value] : json.items()) set_from_json(c, find_field(key, prefix), value, prefix);
+}
+
+void read_config_file(RunConfig& c, const std::string& path) {
+  std::ifstream in(path);
+  if (!in) throw ConfigError(str(path, ": cannot be read; expected a JSON configuration file"));
+  std::ostringstream text;
+  text << in.rdbuf();
+  read_config_text(c, text.str(), path);
+}
+
+std::string to_json(const RunConfig& c) {
+  Json json;
+  for (const ConfigField& f : config_fields()) visit_member(c, f, [&](const auto& slot) { json[f.key] = slot; });
+  return json.dump(2);
+}
+
+void check_config(const RunConfig& c) {
+  if (c.data_dir.empty()) throw ConfigError("data_dir is not set: name the folder of the data set, --data-dir DIR");
+  expect_range<int64_t>("batch", c.batch, 1, 1 << 20);
+  expect_range<int64_t>("micro_batches", c.micro_batches, 1, c.batch);
+  if (c.batch % c.micro_batches != 0)
+    throw ConfigError(str("batch=", c.batch, " does not split into micro_batches=", c.micro_batches, " equal parts"));
+  expect_range<int64_t>("epochs", c.epochs, 1, 1'000'000);
+  expect_range<int64_t>("max_steps", c.max_steps, 0, int64_t{1} << 40);
+  expect_range<int64_t>("cores_per_device", c.cores_per_device, 0, 4096);
+  expect_range<int64_t>("checkpoint_every", c.checkpoint_every, 0, int64_t{1} << 40);
+  expect_range("width", c.width, 1.0 / 128, 16.0);
+  expect_range("lr", c.lr, 0.0, 100.0);
+  expect_range("end_lr", c.end_lr, 0.0, 100.0);
+  expect_range("label_lr", c.label_lr, 0.0, 100.0);
+  expect_range("label_end_lr", c.label_end_lr, 0.0, 100.0);
+  expect_range("momentum", c.momentum, 0.0, 0.9999);
+  expect_range("weight_decay", c.weight_decay, 0.0, 1.0);
+}
+
+void expect_same_numerics(const RunConfig& saved, const RunConfig& now, const std::string& where) {
+  for (const ConfigField& f : config_fields()) {
+    const std::string was = field_text(saved, f), is = field_text(now, f);
+    if (f.numerics && was != is)
+      throw ConfigError(str(where, ": the saved run has ", f.key, "=", was, ", this one ", is,
+                            "; resume with the same value or choose another --out"));
+  }
+}
+
+}  // namespace sluice

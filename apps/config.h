@@ -1,0 +1,64 @@
+// The configuration of a run: one table of fields serves flags, JSON files, --set and the help.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace sluice {
+
+/// Everything that a run depends on. Saved in the run directory and in checkpoints.
+struct RunConfig {
+  std::string model = "vgg";
+  std::string rule = "al";
+  std::string data = "fashion-mnist";
+  std::string data_dir;
+  std::string devices = "cpu:0";
+  std::string schedule = "auto";
+  std::string placement = "auto";
+  std::string optimizer = "adam";
+  std::string out;
+  int64_t cores_per_device = 0;
+  int64_t batch = 128;
+  int64_t micro_batches = 1;
+  int64_t epochs = 1;
+  int64_t max_steps = 0;
+  int64_t seed = 1;
+  int64_t checkpoint_every = 0;
+  double width = 1.0;
+  double lr = 2e-3;
+  double end_lr = 1e-4;
+  double label_lr = 1e-2;
+  double label_end_lr = 1e-4;
+  double momentum = 0.9;
+  double weight_decay = 0.0;
+  bool augment = true;
+  bool faithful = false;
+  bool trace = true;
+};
+
+/// One field: its key, what it is for, and where it lies.
+struct ConfigField {
+  using Member = std::variant<std::string RunConfig::*, int64_t RunConfig::*, double RunConfig::*, bool RunConfig::*>;
+  const char* key;
+  const char* help;
+  Member member;
+  bool numerics;  // a resumed run must have the same value
+};
+const std::vector<ConfigField>& config_fields();
+
+/// Sets one field from text. Throws ConfigError for an unknown key (with the nearest known one) or a bad value.
+void set_field(RunConfig& c, const std::string& key, const std::string& value);
+std::string field_text(const RunConfig& c, const ConfigField& f);
+/// Reads a flat JSON object {"key": value, ...}. Throws ConfigError with the path and the key.
+void read_config_file(RunConfig& c, const std::string& path);
+std::string to_json(const RunConfig& c);
+/// The inverse of to_json. Throws ConfigError; `where` names the source.
+void read_config_text(RunConfig& c, const std::string& text, const std::string& where);
+/// Throws ConfigError for values out of range, before anything runs.
+void check_config(const RunConfig& c);
+/// Throws ConfigError naming the first field in which a resumed run would differ from the one that was saved.
+void expect_same_numerics(const RunConfig& saved, const RunConfig& now, const std::string& where);
+
+}  // namespace sluice

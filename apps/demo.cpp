@@ -1,0 +1,150 @@
+// `sluice demo`: trains one VGG five ways in one run and compares them.
+#include "apps/demo.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "apps/commands.h"
+#include "apps/progress.h"
+#include "apps/run_dir.h"
+#include "apps/table.h"
+#include "pipeline/partition.h"
+
+namespace sluice {
+namespace {
+
+struct DemoOptions {
+  std::string data_dir, devices = "cpu:0,cpu:1", json, out = "runs/demo";
+  int64_t seed = 1, epochs = 1, steps = 0;
+  double width = 0.125;
+  bool quick = false;
+};
+
+RunConfig base_config(const DemoOptions& o) {
+  RunConfig c;
+  c.data_dir = o.data_dir;
+  c.seed = o.seed;
+  c.epochs = o.epochs;
+  c.width = o.width;
+  c.lr = c.end_lr = 2e-3;
+  return c;
+}
+
+/// The five rows: one-device rows on the first device, the others on all of them.
+std::vector<DemoRow> make_rows(const DemoOptions& o, const TrainingData& data) {
+  const std::vector<Device> devices = parse_devices(o.devices);
+  if (devices.size() < 2)
+    throw ConfigError(str("devices=", o.devices, ": the demo splits over at least two, such as cpu:0,cpu:1"));
+  const int each = share_cores(devices)[0].team;
+  const std::string first = devices[0].text();
+  const auto row = [&](const char* key, const char* title, const char* rule, const std::string& on, int cores,
+                       bool trained) {
+    RunConfig c = base_config(o);
+    c.rule = rule;
+    c.devices = on;
+    c.cores_per_device = cores;
+    return DemoRow(key, title, trained || !o.quick, std::make_unique<Training>(c, data));
+  };
+  std::vector<DemoRow> rows;
+  rows.push_back(row("bp1", "backprop, one device", "bp", first, each, false));
+  rows.push_back(row("bp2", "backprop, all cores as one", "bp", first, each * int(devices.size()), true));
+  rows.push_back(row("split", "backprop, naive split", "bp", o.devices, each, false));
+  rows.push_back(row("al_seq", "AL, one device", "al", first, each, false));
+  rows.push_back(row("al", "AL, streamed", "al", o.devices, each, true));
+  return rows;
+}
+
+/// Two independent sequential AL runs at once, on one device each: what two devices of this machine can do at most.
+class Pair {
+ public:
+  Pair(const DemoOptions& o, const TrainingData& data) {
+    const std::vector<Device> devices = parse_devices(o.devices);
+    for (size_t i = 0; i < 2; ++i) {
+      RunConfig c = base_config(o);
+      c.rule = "al";
+      c.devices = devices[i].text();
+      c.cores_per_device = share_cores(devices)[i].team;
+      runs_.push_back(std::make_unique<Training>(c, data));
+    }
+  }
+  /// Samples per second of both together.
+  double rate(int64_t steps) {
+    std::vector<RunResult> results(2);
+    std::thread other([&] { results[1] = runs_[1]->run({.steps = steps}); });
+    results[0] = runs_[0]->run({.steps = steps});
+    other.join();
+    double sum = 0;
+    for (size_t i = 0; i < 2; ++i) sum += double(steps * runs_[i]->config().batch) / results[i].wall_s;
+    return sum;
+  }
+
+ private:
+  std::vector<std::unique_ptr<Training>> runs_;
+};
+
+void run_rounds(const DemoOptions& o, std::vector<DemoRow>& rows, Pair& pair, Ceiling& ceiling) {
+  constexpr int kRounds = 3, kShort = 24, kWarmUp = 3;
+  const int64_t all = o.steps > 0 ? o.steps : rows[0].training().total_steps();
+  for (DemoRow& r : rows) r.run(kWarmUp, "warm-up", false);
+  pair.rate(kWarmUp);
+  for (int round = 0; round < kRounds; ++round) {
+    for (DemoRow& r : rows) {
+      const int64_t left = all - r.training().step();
+      const int64_t steps = r.trained() ? left / (kRounds - round) : std::min<int64_t>(kShort, all);
+      r.run(steps, fmt::format("{}/{}", round + 1, kRounds), true);
+    }
+    const DemoRow& alone = find_row(rows, "al_seq");
+    ceiling.pair_over_two.push_back(pair.rate(std::min<int64_t>(kShort, all)) / (2 * alone.rates().back()));
+  }
+  for (DemoRow& r : rows) r.evaluate();
+}
+
+void demo(const DemoOptions& o) {
+  RunConfig config = base_config(o);
+  check_config(config);
+  const TrainingData data = open_data(config);
+  fmt::print("Fashion-MNIST: {} training and {} test images, padded to {}x{}\n", data.train->size(), data.test->size(),
+             data.train->image[0], data.train->image[1]);
+  std::vector<DemoRow> rows = make_rows(o, data);
+  Pair pair(o, data);
+  fmt::print("VGG, width {}, batch {}, Adam {}, crop and flip, seed {}; the same for every row\n", config.width,
+             config.batch, config.lr, config.seed);
+  Ceiling ceiling;
+  run_rounds(o, rows, pair, ceiling);
+  const DemoRow& streamed = find_row(rows, "al");
+  ceiling.stage_costs = find_row(rows, "al_seq").stage_seconds();
+  ceiling.devices = int(streamed.training().devices().size());
+
+  const RunDir dir(o.out);
+  for (const DemoRow& r : rows) write_file(fmt::format("{}/{}.trace.json", o.out, r.key()), r.trace_json());
+  write_file(o.out + "/metrics.csv", metrics_csv(rows));
+  fmt::print("\n{}\n{}", table_text(rows), summary_text(rows, ceiling));
+  fmt::print("traces (ui.perfetto.dev): {}/al.trace.json and others; losses of every step: {}/metrics.csv\n", o.out,
+             o.out);
+  if (!o.json.empty()) write_file(o.json, json_text(rows, ceiling));
+}
+
+}  // namespace
+
+void add_demo(CLI::App& app) {
+  auto o = std::make_shared<DemoOptions>();
+  CLI::App* command =
+      app.add_subcommand("demo", "Train one VGG on Fashion-MNIST five ways and compare them (scripts/demo)");
+  command->add_option("--data-dir", o->data_dir, "folder with Fashion-MNIST's four idx files")->required();
+  command->add_flag("--quick", o->quick, "rows that only measure speed train some dozens of steps");
+  command->add_option("--json", o->json, "write all figures to this file");
+  command->add_option("--devices", o->devices, "at least two devices")->capture_default_str();
+  command->add_option("--seed", o->seed, "seed of weights, shuffling and augmentation")->capture_default_str();
+  command->add_option("--epochs", o->epochs, "passes over the training set")->capture_default_str();
+  command->add_option("--steps", o->steps, "stop each row after so many steps; 0: whole epochs")->capture_default_str();
+  command->add_option("--width", o->width, "width multiplier of the network")->capture_default_str();
+  command->add_option("--out", o->out, "folder for traces and metrics")->capture_default_str();
+  command->callback([o] { demo(*o); });
+}
+
+}  // namespace sluice

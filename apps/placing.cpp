@@ -1,0 +1,91 @@
+// Parses or computes placements.
+#include "apps/placing.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "pipeline/partition.h"
+
+namespace sluice {
+namespace {
+
+Placement parse_placement(const std::string& text) {
+  Placement placement;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    int device = -1;
+    const auto [rest, error] = std::from_chars(text.data() + begin, text.data() + end, device);
+    if (error != std::errc() || rest != text.data() + end || device < 0)
+      throw ConfigError(str("placement='", text, "': expected auto, or a device index per stage such as 0,0,1,1"));
+    placement.push_back(device);
+    begin = end + 1;
+  }
+  return placement;
+}
+
+double median(std::vector<double> v) {
+  if (v.empty()) return 0;
+  std::nth_element(v.begin(), v.begin() + int64_t(v.size() / 2), v.end());
+  return v[v.size() / 2];
+}
+
+}  // namespace
+
+Placement place(const RunConfig& c, const TrainingData& data, int stages, int devices, bool error_crosses) {
+  if (c.placement != "auto") {
+    const Placement p = parse_placement(c.placement);
+    if (int(p.size()) != stages)
+      throw ConfigError(str("placement=", c.placement, " names ", p.size(), " stages; ", c.model, " with rule ", c.rule,
+                            " has ", stages));
+    for (int d = 0; d < devices; ++d)
+      if (std::count(p.begin(), p.end(), d) == 0)
+        throw ConfigError(str("placement=", c.placement, " leaves device ", d, " of ", c.devices, " without a stage"));
+    if (*std::max_element(p.begin(), p.end()) >= devices)
+      throw ConfigError(str("placement=", c.placement, " names device ", *std::max_element(p.begin(), p.end()),
+                            "; devices=", c.devices, " has ", devices));
+    return p;
+  }
+  if (devices == 1) return Placement(size_t(stages), 0);
+  if (devices > stages)
+    throw ConfigError(str("devices=", c.devices, ": ", devices, " devices for ", stages, " stages of ", c.model,
+                          " with rule ", c.rule, "; name at most ", stages));
+  return partition(measure_stage_costs(c, data), devices, error_crosses).placement;
+}
+
+std::string schedule_name(const RunConfig& c, bool error_crosses, int devices) {
+  if (c.schedule != "auto") return c.schedule;
+  if (!error_crosses) return devices == 1 ? "associated" : "associated_streaming";
+  if (devices == 1) return "one_device";
+  return c.micro_batches == 1 ? "naive_split" : "one_f_one_b";
+}
+
+std::vector<double> stage_costs(const Trace& trace, int stages) {
+  std::vector<std::vector<double>> forward(static_cast<size_t>(stages)), backward(forward), update(forward);
+  for (const Trace::Span& s : trace.spans()) {
+    const double spent = s.end.time() - s.begin.time();
+    const auto stage = size_t(s.action.stage);
+    if (s.action.what == Do::kForward) forward[stage].push_back(spent);
+    if (s.action.what == Do::kBackward) backward[stage].push_back(spent);
+    if (s.action.what == Do::kUpdate) update[stage].push_back(spent);
+  }
+  std::vector<double> costs;
+  for (size_t i = 0; i < forward.size(); ++i)
+    costs.push_back(median(forward[i]) + median(backward[i]) + median(update[i]));
+  return costs;
+}
+
+std::vector<double> measure_stage_costs(const RunConfig& config, const TrainingData& data) {
+  RunConfig one = config;
+  const std::vector<Device> devices = parse_devices(config.devices);
+  one.devices = devices[0].text();
+  if (one.cores_per_device == 0) one.cores_per_device = share_cores(devices)[0].team;
+  one.placement = "auto";
+  one.schedule = "auto";
+  Training training(one, data);
+  training.run({.steps = 2});  // first use makes plans and memory
+  Trace trace;
+  training.run({.steps = 5, .trace = &trace});
+  return stage_costs(trace, int(training.placement().size()));
+}
+
+}  // namespace sluice

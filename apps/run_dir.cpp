@@ -1,0 +1,75 @@
+// Files of a run directory.
+#include "apps/run_dir.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "engine/error.h"
+
+namespace sluice {
+namespace {
+
+constexpr const char* kHeader = "step,epoch,loss,samples_per_s,train_seconds,test_accuracy";
+
+/// The number in column `index` of a row, or nothing when it is not one.
+std::optional<double> column(const std::string& row, int index) {
+  size_t begin = 0;
+  for (int i = 0; i < index; ++i) {
+    begin = row.find(',', begin);
+    if (begin == std::string::npos) return {};
+    ++begin;
+  }
+  char* end = nullptr;
+  const double value = std::strtod(row.c_str() + begin, &end);
+  if (end == row.c_str() + begin) return {};
+  return value;
+}
+
+}  // namespace
+
+void write_file(const std::string& path, const std::string& content) {
+  const std::string temporary = path + ".tmp";
+  std::ofstream out(temporary, std::ios::trunc);
+  out << content << std::flush;
+  if (!out) throw DataError(str(path, ": cannot be written: ", std::strerror(errno)));
+  out.close();
+  std::error_code error;
+  std::filesystem::rename(temporary, path, error);
+  if (error) throw DataError(str(path, ": cannot be written: ", error.message()));
+}
+
+RunDir::RunDir(std::filesystem::path dir) : dir_(std::move(dir)) {
+  std::error_code error;
+  std::filesystem::create_directories(dir_, error);
+  if (error) throw DataError(str(dir_.string(), ": cannot be made: ", error.message()));
+}
+
+void RunDir::write_config(const RunConfig& c) const { write_file(config(), to_json(c) + "\n"); }
+
+double RunDir::open_metrics(int64_t step) const {
+  std::string kept = std::string(kHeader) + "\n";
+  double seconds = 0;
+  std::ifstream in(metrics());
+  std::string row;
+  while (step > 0 && std::getline(in, row)) {
+    const std::optional<double> at = column(row, 0), spent = column(row, 4);
+    if (!at || !spent || *at > double(step)) continue;
+    kept += row + "\n";
+    seconds = *spent;
+  }
+  write_file(metrics(), kept);
+  return seconds;
+}
+
+void RunDir::append(const MetricsRow& r) const {
+  std::ofstream out(metrics(), std::ios::app);
+  out << fmt::format("{},{},{:.6g},{:.1f},{:.3f},{}\n", r.step, r.epoch, r.loss, r.samples_per_s, r.train_seconds,
+                     r.test_accuracy ? fmt::format("{:.4f}", *r.test_accuracy) : "")
+      << std::flush;
+  if (!out) throw DataError(str(metrics(), ": cannot be written: ", std::strerror(errno)));
+}
+
+}  // namespace sluice

@@ -1,0 +1,46 @@
+// A run directory: what a killed run goes on from.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "apps/config.h"
+
+namespace sluice {
+
+/// Rows of metrics.csv.
+struct MetricsRow {
+  int64_t step = 0, epoch = 0;
+  double loss = 0;
+  double samples_per_s = 0;
+  double train_seconds = 0;               // cumulative, evaluation left out
+  std::optional<double> test_accuracy{};  // at the end of an epoch
+};
+
+class RunDir {
+ public:
+  /// Makes the folder where needed. Throws DataError with the path and the system's reason.
+  explicit RunDir(std::filesystem::path dir);
+
+  std::string checkpoint() const { return (dir_ / "checkpoint.safetensors").string(); }
+  std::string trace() const { return (dir_ / "trace.json").string(); }
+  std::string config() const { return (dir_ / "config.json").string(); }
+  bool has_checkpoint() const { return std::filesystem::exists(checkpoint()); }
+
+  void write_config(const RunConfig& c) const;
+  /// Starts metrics.csv, or keeps its rows up to `step` when a run goes on from there. Returns the train seconds of
+  /// the last kept row.
+  double open_metrics(int64_t step) const;
+  void append(const MetricsRow& row) const;
+
+ private:
+  std::string metrics() const { return (dir_ / "metrics.csv").string(); }
+  std::filesystem::path dir_;
+};
+
+/// Writes a whole file under a temporary name, then renames it. Throws DataError with the path and the reason.
+void write_file(const std::string& path, const std::string& content);
+
+}  // namespace sluice

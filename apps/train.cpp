@@ -1,0 +1,194 @@
+// `sluice train` and `sluice eval`.
+#include <fmt/format.h>
+
+#include <csignal>
+#include <fstream>
+#include <memory>
+#include <sstream>
+
+#include "apps/commands.h"
+#include "apps/progress.h"
+#include "apps/run_dir.h"
+#include "apps/training.h"
+#include "engine/error.h"
+
+namespace sluice {
+namespace {
+
+std::atomic<bool> g_stop{false};  // the only thing that a signal handler may touch
+
+void install_stop_handler() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { g_stop.store(true); };
+  action.sa_flags = int(SA_RESETHAND);  // a second Ctrl-C ends at once
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+/// What the command line holds before it is applied in order: file, flags, --set.
+struct TrainOptions {
+  std::string config_file;
+  std::vector<std::pair<std::string, std::string>> flags;
+  std::vector<std::string> sets;
+
+  RunConfig resolve() const {
+    RunConfig c;
+    if (!config_file.empty()) read_config_file(c, config_file);
+    for (const auto& [key, value] : flags) set_field(c, key, value);
+    for (const std::string& s : sets) {
+      const size_t equals = s.find('=');
+      if (equals == std::string::npos) throw ConfigError(str("--set ", s, ": expected key=value"));
+      set_field(c, s.substr(0, equals), s.substr(equals + 1));
+    }
+    return c;
+  }
+};
+
+std::string describe(const Training& t) {
+  const RunConfig& c = t.config();
+  std::string stages;
+  for (size_t i = 0; i < t.placement().size(); ++i)
+    stages += fmt::format("{}{} on {}", i ? ", " : "", i, t.devices()[size_t(t.placement()[i])].text());
+  return fmt::format("{} with {} on {}, width {}, batch {} in {} parts, {} steps an epoch\nstages: {}", c.model, c.rule,
+                     c.data, c.width, c.batch, c.micro_batches, t.steps_per_epoch(), stages);
+}
+
+/// Trains to the configured end, with checkpoints, metrics and the bar.
+class TrainRun {
+ public:
+  explicit TrainRun(Training& t) : training_(t) {
+    const RunConfig& c = t.config();
+    if (c.out.empty()) return;
+    dir_.emplace(c.out);
+    if (dir_->has_checkpoint()) {
+      t.load(dir_->checkpoint());
+      fmt::print("resuming {} at step {}\n", c.out, t.step());
+    }
+    seconds_ = dir_->open_metrics(t.step());
+    dir_->write_config(c);
+  }
+
+  void run() {
+    Trace trace(20000);
+    bool traced = false;
+    while (training_.step() < training_.total_steps() && !g_stop) {
+      const bool want_trace = dir_ && training_.config().trace && !traced;
+      stretch(next_pause(), want_trace ? &trace : nullptr);
+      if (std::exchange(traced, traced || want_trace) == false && want_trace) write_trace(trace);
+    }
+    if (g_stop) fmt::print("stopped after step {}{}\n", training_.step(), dir_ ? "; the same command goes on" : "");
+  }
+
+ private:
+  int64_t next_pause() const {
+    const int64_t step = training_.step(), every = training_.config().checkpoint_every;
+    int64_t pause = (step / training_.steps_per_epoch() + 1) * training_.steps_per_epoch();
+    if (every > 0) pause = std::min(pause, (step / every + 1) * every);
+    return std::min(pause, training_.total_steps());
+  }
+
+  void stretch(int64_t pause, Trace* trace) {
+    const RunConfig& c = training_.config();
+    const int64_t epoch = training_.step() / training_.steps_per_epoch();
+    const int64_t epoch_begin = epoch * training_.steps_per_epoch(), begin = training_.step();
+    Progress bar(fmt::format("epoch {}/{}", epoch + 1, c.epochs), training_.steps_per_epoch() * c.batch);
+    double loss = 0, sum = 0;
+    const RunResult result = training_.run({.steps = pause - begin,
+                                            .on_step =
+                                                [&](const StepReport& r) {
+                                                  sum += r.loss;
+                                                  loss = loss == 0 ? r.loss : 0.95 * loss + 0.05 * r.loss;
+                                                  bar.update((r.step + 1 - epoch_begin) * c.batch, loss);
+                                                },
+                                            .stop = &g_stop,
+                                            .trace = trace});
+    bar.finish();
+    seconds_ += result.wall_s;
+    const int64_t done = training_.step() - begin;
+    if (done == 0) return;
+    if (dir_) training_.save(dir_->checkpoint());
+    MetricsRow row{.step = training_.step(),
+                   .epoch = epoch + 1,
+                   .loss = sum / double(done),
+                   .samples_per_s = double(done * c.batch) / result.wall_s,
+                   .train_seconds = seconds_};
+    if (training_.step() % training_.steps_per_epoch() == 0 || training_.step() == training_.total_steps()) {
+      row.test_accuracy = training_.evaluate().accuracy();
+      fmt::print("epoch {}: loss {:.4f}, test accuracy {:.2f} %, {:.0f} samples/s\n", row.epoch, row.loss,
+                 100 * *row.test_accuracy, row.samples_per_s);
+    }
+    if (dir_) dir_->append(row);
+  }
+
+  void write_trace(const Trace& trace) const {
+    std::vector<std::string> names;
+    for (const Device& d : training_.devices()) names.push_back(d.text());
+    std::ostringstream text;
+    trace.write_json(text, names);
+    write_file(dir_->trace(), text.str());
+  }
+
+  Training& training_;
+  std::optional<RunDir> dir_;
+  double seconds_ = 0;
+};
+
+void train(const TrainOptions& options) {
+  RunConfig config = options.resolve();
+  check_config(config);
+  parse_devices(config.devices);
+  find_model(config);
+  Training training(config, open_data(config));
+  fmt::print("{}\n", describe(training));
+  install_stop_handler();
+  TrainRun(training).run();
+}
+
+void eval(const std::string& run, const std::string& data_dir, const std::string& devices) {
+  RunConfig config;
+  const std::string saved = run + "/config.json";
+  read_config_file(config, saved);
+  if (!data_dir.empty()) config.data_dir = data_dir;
+  if (!devices.empty()) config.devices = devices;
+  config.placement = devices.empty() ? config.placement : "auto";
+  Training training(config, open_data(config));
+  training.load(run + "/checkpoint.safetensors");
+  const Evaluation e = training.evaluate();
+  fmt::print("{} of {} test images right: {:.2f} %\n", e.correct, e.samples, 100 * e.accuracy());
+}
+
+}  // namespace
+
+void add_train(CLI::App& app) {
+  auto options = std::make_shared<TrainOptions>();
+  CLI::App* command = app.add_subcommand("train", "Train a network; resumes where --out holds a checkpoint");
+  command->add_option("--config", options->config_file, "JSON file with any of the keys below; flags override it");
+  const RunConfig defaults;
+  for (const ConfigField& f : config_fields()) {
+    std::string flag = f.key;
+    std::replace(flag.begin(), flag.end(), '_', '-');
+    const std::string value = field_text(defaults, f);
+    command
+        ->add_option_function<std::string>(
+            "--" + flag, [options, key = f.key](const std::string& v) { options->flags.emplace_back(key, v); },
+            std::string(f.help) + (value.empty() ? "" : " [" + value + "]"))
+        ->type_name("");
+  }
+  command->add_option("--set", options->sets, "key=value for any key above; applied last; may be repeated")
+      ->type_name("KEY=VALUE");
+  command->callback([options] { train(*options); });
+}
+
+void add_eval(CLI::App& app) {
+  struct Options {
+    std::string run, data_dir, devices;
+  };
+  auto o = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("eval", "Accuracy of a saved run on the whole test set");
+  command->add_option("--run", o->run, "run directory of `sluice train --out`")->required();
+  command->add_option("--data-dir", o->data_dir, "folder with the data set's files [that of the run]");
+  command->add_option("--devices", o->devices, "devices to evaluate on [those of the run]");
+  command->callback([o] { eval(o->run, o->data_dir, o->devices); });
+}
+
+}  // namespace sluice

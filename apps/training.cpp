@@ -1,0 +1,185 @@
+// Puts data, network, rule and schedule together.
+#include "apps/training.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <mutex>
+
+#include "apps/placing.h"
+#include "optim/schedules.h"
+#include "pipeline/schedules.h"
+
+namespace sluice {
+namespace {
+
+constexpr int64_t kTestBatch = 500;
+
+/// A port of the feed by name. The values lie on the asking stage's device.
+Tensor value_of(const Port& port, const Batch& b) {
+  if (port.name == "images") return b.images;
+  if (port.name == "labels") return b.labels;
+  throw ConfigError(str("the data feed has no '", port.name, "', only images and labels"));
+}
+
+Feed feed_from(Loader& loader) {
+  return [&loader](const FeedRequest& r) {
+    const Batch batch = loader.fetch(r.mb);
+    Parcel parcel{{}, batch.ready};
+    for (const Port& port : r.ports) parcel.values.push_back(value_of(port, batch));
+    if (r.stream.is_cpu()) return parcel;
+    batch.claim(r.stream);
+    for (Tensor& t : parcel.values) {
+      Tensor on_device = Tensor::empty(r.stream, t.shape(), t.dtype(), MemoryTag::kIo);
+      copy(r.stream, t, on_device);
+      t = on_device;
+    }
+    parcel.ready = {};
+    return parcel;
+  };
+}
+
+/// Collects the losses of a step until every stage that has some has reported.
+class StepCollector {
+ public:
+  StepCollector(const std::vector<StagePtr>& stages, bool all_have_losses, std::function<void(const StepReport&)> done)
+      : stages_(stages.size()), expected_(all_have_losses ? stages.size() : 1), done_(std::move(done)) {}
+
+  void add(const StepLosses& l) {
+    StepReport& r = open_[l.step];
+    r.step = l.step;
+    r.stage_losses.resize(stages_);
+    r.stage_losses[size_t(l.stage)] = l.values;
+    for (const float v : l.values) r.loss += double(v);
+    if (++reported_[l.step] < expected_) return;
+    if (done_) done_(r);
+    reported_.erase(l.step);
+    open_.erase(l.step);
+  }
+
+ private:
+  size_t stages_, expected_;
+  std::function<void(const StepReport&)> done_;
+  std::map<int64_t, StepReport> open_;
+  std::map<int64_t, size_t> reported_;
+};
+
+}  // namespace
+
+TrainingData open_data(const RunConfig& config) {
+  ImageSplit split = load_data(config);
+  return {std::make_shared<const ImageDataset>(std::move(split.train)),
+          std::make_shared<const ImageDataset>(std::move(split.test))};
+}
+
+Training::Training(RunConfig config, TrainingData data) : config_(std::move(config)), data_(std::move(data)) {
+  check_config(config_);
+  devices_ = parse_devices(config_.devices);
+  for (const Device& d : devices_) expect_exists(d);
+  shares_ = share_cores(devices_, int(config_.cores_per_device));
+  config_.cores_per_device = shares_[0].team;  // part of the numerics, so it is saved as it is
+  const ModelEntry& model = find_model(config_);
+  const RuleKind& rule = find_rule(model.rule_kind);
+  const int64_t mb = config_.batch / config_.micro_batches;
+
+  int readers = 0, stages = 0;
+  for (const StageNet& n : model.make(config_, *data_.train)) {
+    readers += n.body->feed_ports().empty() ? 0 : 1;
+    ++stages;
+  }
+  placement_ = place(config_, data_, stages, int(devices_.size()), rule.error_crosses);
+  for (size_t i = 0; i < devices_.size(); ++i) streams_.emplace_back(devices_[i], shares_[i]);
+  const Augmentation augmentation{.crop_padding = config_.augment ? 4 : 0, .flip = config_.augment};
+  const auto seed = uint64_t(config_.seed);
+  loader_ = std::make_unique<Loader>(data_.train, LoaderOptions{.batch = mb,
+                                                                .training = true,
+                                                                .seed = seed,
+                                                                .augmentation = augmentation,
+                                                                .depth = int(2 * config_.micro_batches + 2),
+                                                                .readers = readers});
+  test_loader_ = std::make_unique<Loader>(data_.test, LoaderOptions{.batch = kTestBatch, .training = false});
+  steps_per_epoch_ = loader_->per_epoch() / config_.micro_batches;
+  if (steps_per_epoch_ == 0)
+    throw ConfigError(str("batch=", config_.batch, ": the training set has only ", data_.train->size(), " samples"));
+  const PlanSchedule& schedule = find_schedule(schedule_name(config_, rule.error_crosses, int(devices_.size())));
+  pipeline_ = make_pipeline(make_stages(model), rule, schedule.make(placement_, int(config_.micro_batches)));
+}
+
+std::vector<StagePtr> Training::make_stages(const ModelEntry& model) {
+  std::vector<StagePtr> stages;
+  std::vector<StageNet> nets = model.make(config_, *data_.train);
+  for (size_t i = 0; i < nets.size(); ++i)
+    stages.push_back(std::make_unique<Stage>(std::move(nets[i]), streams_[size_t(placement_[i])],
+                                             uint64_t(config_.seed), make_optimizer(config_), settings()));
+  return stages;
+}
+
+SettingsAt Training::settings() const {
+  const int64_t steps = steps_per_epoch_ * config_.epochs;
+  const auto rate = cosine_rate(float(config_.lr), float(config_.end_lr), steps);
+  const auto label_rate = cosine_rate(float(config_.label_lr), float(config_.label_end_lr), steps);
+  return [rate, label_rate, decay = float(config_.weight_decay)](int64_t step) {
+    return std::vector<GroupSettings>{{.lr = rate(step), .weight_decay = decay}, {.lr = label_rate(step)}};
+  };
+}
+
+RunResult Training::run(const Stretch& stretch) {
+  const bool local = !pipeline_.wiring.error_crosses;
+  StepCollector collector(pipeline_.stages, local, stretch.on_step);
+  RunOptions options;
+  options.steps = stretch.steps;
+  options.first_step = step_;
+  options.samples_per_mb = config_.batch / config_.micro_batches;
+  options.seed = uint64_t(config_.seed);
+  options.feed = feed_from(*loader_);
+  options.on_losses = [&](const StepLosses& l) { collector.add(l); };
+  options.stop = stretch.stop;
+  options.trace = stretch.trace;
+  loader_->seek(step_ * config_.micro_batches);
+  RunResult result = execute(pipeline_, options);
+  step_ += result.steps;
+  return result;
+}
+
+Evaluation Training::evaluate() {
+  test_loader_->seek(0);
+  return sluice::evaluate(pipeline_.stages, feed_from(*test_loader_), test_loader_->per_epoch());
+}
+
+int64_t Training::total_steps() const {
+  const int64_t all = steps_per_epoch_ * config_.epochs;
+  return config_.max_steps > 0 ? std::min(all, config_.max_steps) : all;
+}
+
+int Training::cores() const {
+  int n = 0;
+  for (const CpuShare& s : shares_) n += s.cores.empty() ? 0 : s.team;
+  return n;
+}
+
+int64_t Training::stored_peak() const {
+  int64_t bytes = 0;
+  for (const StagePtr& s : pipeline_.stages) bytes += s->ledger.peak();
+  return bytes;
+}
+int64_t Training::peak_memory() const {
+  int64_t bytes = 0;
+  for (const Stream& s : streams_) bytes += s.pool().peak();
+  return bytes;
+}
+int64_t Training::os_calls() const {
+  int64_t calls = 0;
+  for (const Stream& s : streams_) calls += s.pool().os_calls();
+  return calls + loader_->stream().pool().os_calls();
+}
+int64_t Training::plans_created() const {
+  int64_t plans = 0;
+  for (const Stream& s : streams_) plans += s.plans_created();
+  return plans;
+}
+void Training::reset_peaks() {
+  for (const Stream& s : streams_) s.pool().reset_peak();
+  for (const StagePtr& s : pipeline_.stages) s->ledger.reset_peak();
+}
+
+}  // namespace sluice

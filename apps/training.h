@@ -1,0 +1,86 @@
+// A configured network on its devices: what train, eval and demo run.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+
+#include "apps/catalog.h"
+#include "data/loader.h"
+#include "pipeline/evaluate.h"
+#include "pipeline/executor.h"
+#include "pipeline/trace.h"
+
+namespace sluice {
+
+/// Both halves of a data set, shared by all runs of a process.
+struct TrainingData {
+  std::shared_ptr<const ImageDataset> train, test;
+};
+TrainingData open_data(const RunConfig& config);
+
+/// What one step reported: losses of every stage, and their sum.
+struct StepReport {
+  int64_t step = 0;  // counted from 0
+  double loss = 0;
+  std::vector<std::vector<float>> stage_losses;
+};
+
+/// What callers may ask of a stretch of training.
+struct Stretch {
+  int64_t steps = 0;
+  std::function<void(const StepReport&)> on_step{};
+  const std::atomic<bool>* stop = nullptr;
+  Trace* trace = nullptr;
+};
+
+class Training {
+ public:
+  /// Places the stages (measuring their costs where placement is auto and there is a choice) and queues the initial
+  /// weights. Throws ConfigError, DeviceError, ScheduleError and DataError before anything is trained.
+  Training(RunConfig config, TrainingData data);
+
+  /// Trains on from step(). A stretch may end early at a stop. Throws what execute() throws.
+  RunResult run(const Stretch& stretch);
+  /// Accuracy on all test images, with the newest weights.
+  Evaluation evaluate();
+  /// All weights, buffers and optimiser state with the configuration and the position; and back, checking all of it.
+  void save(const std::string& path) const;
+  void load(const std::string& path);
+
+  const RunConfig& config() const { return config_; }
+  int64_t step() const { return step_; }
+  int64_t steps_per_epoch() const { return steps_per_epoch_; }
+  int64_t total_steps() const;
+  const std::vector<Device>& devices() const { return devices_; }
+  const Placement& placement() const { return placement_; }
+  int cores() const;
+
+  int64_t stored_peak() const;  // bytes kept for backward, largest, summed over stages
+  int64_t peak_memory() const;  // bytes of all pools, largest, summed over devices
+  int64_t os_calls() const;     // of all pools
+  int64_t plans_created() const;
+  void reset_peaks();
+
+ private:
+  std::vector<StagePtr> make_stages(const ModelEntry& model);
+  SettingsAt settings() const;
+
+  RunConfig config_;
+  TrainingData data_;
+  std::vector<Device> devices_;
+  std::vector<CpuShare> shares_;
+  std::vector<Stream> streams_;  // one a device
+  Placement placement_;
+  Pipeline pipeline_;
+  std::unique_ptr<Loader> loader_, test_loader_;
+  int64_t steps_per_epoch_ = 0;
+  int64_t step_ = 0;
+};
+
+/// Seconds that each stage takes for one step on one device of the configuration, measured over a few steps.
+std::vector<double> measure_stage_costs(const RunConfig& config, const TrainingData& data);
+/// The same from the spans of a trace: medians over steps.
+std::vector<double> stage_costs(const Trace& trace, int stages);
+
+}  // namespace sluice

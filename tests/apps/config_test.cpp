@@ -1,0 +1,100 @@
+// The configuration table: text and JSON in, one clear line for what does not fit.
+#include "apps/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "kernels/common/error.h"
+
+namespace sluice {
+namespace {
+
+using testing::HasSubstr;
+
+template <class F>
+std::string message_of(F&& f) {
+  try {
+    f();
+  } catch (const ConfigError& e) {
+    return e.what();
+  }
+  return "(no error)";
+}
+
+RunConfig valid() {
+  RunConfig c;
+  c.data_dir = "somewhere";
+  return c;
+}
+
+TEST(ConfigTest, EveryFieldSurvivesJsonAndText) {
+  RunConfig c = valid();
+  c.width = 0.125;
+  c.augment = false;
+  c.epochs = 7;
+  c.devices = "cpu:0,cpu:1";
+  RunConfig back;
+  read_config_text(back, to_json(c), "test");
+  RunConfig by_text;
+  for (const ConfigField& f : config_fields()) set_field(by_text, f.key, field_text(c, f));
+  for (const ConfigField& f : config_fields()) {
+    EXPECT_EQ(field_text(back, f), field_text(c, f)) << f.key;
+    EXPECT_EQ(field_text(by_text, f), field_text(c, f)) << f.key;
+  }
+}
+
+TEST(ConfigTest, DashesAndUnderscoresAreTheSameKey) {
+  RunConfig c;
+  set_field(c, "data-dir", "d");
+  EXPECT_EQ(c.data_dir, "d");
+}
+
+TEST(ConfigTest, AnUnknownKeyNamesTheNearestOne) {
+  RunConfig c;
+  EXPECT_EQ(message_of([&] { set_field(c, "epoch", "3"); }), "unknown key 'epoch'; did you mean 'epochs'?");
+}
+
+TEST(ConfigTest, ABadValueSaysWhatIsExpected) {
+  RunConfig c;
+  EXPECT_EQ(message_of([&] { set_field(c, "epochs", "three"); }), "epochs='three': expected a whole number");
+  EXPECT_EQ(message_of([&] { set_field(c, "epochs", "3x"); }), "epochs='3x': expected a whole number");
+  EXPECT_EQ(message_of([&] { set_field(c, "augment", "yes"); }), "augment='yes': expected true or false");
+  EXPECT_EQ(message_of([&] { set_field(c, "width", ""); }), "width='': expected a number");
+}
+
+TEST(ConfigTest, JsonErrorsNameFileAndKey) {
+  RunConfig c;
+  EXPECT_EQ(message_of([&] { read_config_text(c, "{\"epochs\": \"3\"}", "run.json"); }),
+            "run.json: epochs='\"3\"': expected a whole number");
+  EXPECT_THAT(message_of([&] { read_config_text(c, "[1]", "run.json"); }), HasSubstr("run.json: not a JSON object"));
+  EXPECT_THAT(message_of([&] { read_config_text(c, "{", "run.json"); }), HasSubstr("run.json: not a JSON object"));
+  EXPECT_THAT(message_of([&] { read_config_file(c, "/nowhere/run.json"); }), HasSubstr("cannot be read"));
+}
+
+TEST(ConfigTest, RangesAreCheckedBeforeAnythingRuns) {
+  check_config(valid());
+  EXPECT_THAT(message_of([] { check_config({}); }), HasSubstr("data_dir is not set"));
+  const std::vector<std::pair<std::string, std::string>> bad{{"batch", "0"},    {"micro_batches", "3"}, {"epochs", "0"},
+                                                             {"width", "0"},    {"lr", "nan"},          {"lr", "-1"},
+                                                             {"momentum", "1"}, {"max_steps", "-1"}};
+  for (const auto& [key, value] : bad) {
+    RunConfig c = valid();
+    set_field(c, key, value);
+    EXPECT_THROW(check_config(c), ConfigError) << key << "=" << value;
+  }
+}
+
+TEST(ConfigTest, AResumedRunMustHaveTheSameNumerics) {
+  RunConfig saved = valid(), now = valid();
+  now.devices = "cpu:0,cpu:1";  // where it runs is free
+  expect_same_numerics(saved, now, "runs/a");
+  now.seed = 2;
+  EXPECT_EQ(message_of([&] { expect_same_numerics(saved, now, "runs/a"); }),
+            "runs/a: the saved run has seed=1, this one 2; resume with the same value or choose another --out");
+}
+
+}  // namespace
+}  // namespace sluice
