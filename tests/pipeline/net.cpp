@@ -1,0 +1,143 @@
+// Dense stages: batch norm, activation, dropout, and mean squared error against the target.
+#include "tests/pipeline/net.h"
+
+#include <chrono>
+#include <thread>
+
+#include "optim/adam.h"
+#include "tests/support/support.h"
+
+namespace sluice::test {
+namespace {
+
+class TestStage final : public StageBody {
+ public:
+  TestStage(Init init, const NetOptions& o, int index) : options_(o), index_(index), path_(path_hash(init.path())) {
+    linear_ = {init.param("w", {kWidth, kWidth}, InitialValue::uniform(0.4f)),
+               init.param("b", {kWidth}, InitialValue::uniform(0.1f)), Act::kNone};
+    norm_ = {init.param("gamma", {kWidth}, InitialValue::constant(1)), init.param("beta", {kWidth}, {}),
+             init.buffer("mean", {kWidth}, 0), init.buffer("var", {kWidth}, 1)};
+    if (o.local_losses || last())
+      head_ = {init.param("head", {kWidth, kWidth}, InitialValue::uniform(0.4f)), Param{}, Act::kNone};
+  }
+
+  std::vector<Port> feed_ports() const override {
+    std::vector<Port> ports;
+    if (index_ == 0) ports.push_back({"x", DType::kF32, false});
+    if (options_.local_losses ? index_ == 0 : last()) ports.push_back({"target", DType::kF32, false});
+    return ports;
+  }
+  std::vector<Port> in_ports() const override { return index_ == 0 ? std::vector<Port>{} : bundle(); }
+  std::vector<Port> out_ports() const override { return last() ? std::vector<Port>{} : bundle(); }
+
+  StageOutput forward(Ctx& c, const std::vector<Var>& feed, const std::vector<Var>& in,
+                      float loss_weight) const override {
+    if (index_ == options_.slow_stage)
+      c.stream.enqueue([](CpuContext&) { std::this_thread::sleep_for(std::chrono::milliseconds(2)); });
+    const Var h = dropout(c, infer(c, index_ == 0 ? feed[0] : in[0]), 0.2f, path_);
+    StageOutput out;
+    if (options_.local_losses) {
+      const Var target = index_ == 0 ? feed[1] : in[1];
+      out.losses = {mse(c, matmul(c, h, head_), target.value, loss_weight)};
+      if (!last()) out.out = {detach(h), target};
+    } else if (last()) {
+      out.losses = {mse(c, matmul(c, h, head_), feed.back().value, loss_weight)};
+    } else {
+      out.out = {h};
+    }
+    return out;
+  }
+  Var infer(Ctx& c, const Var& x) const override {
+    return activation(c, batch_norm(c, matmul(c, x, linear_), norm_), Act::kTanh);
+  }
+  Var head(Ctx& c, const Var& x) const override { return matmul(c, x, head_); }
+  Var decode(Ctx&, const Var& z) const override { return z; }
+
+ private:
+  bool last() const { return index_ + 1 == options_.stages; }
+  std::vector<Port> bundle() const {
+    if (!options_.local_losses) return {{"h"}};
+    return {{"h", DType::kF32, false}, {"target", DType::kF32, false}};
+  }
+
+  NetOptions options_;
+  int index_;
+  uint64_t path_;
+  Linear linear_, head_;
+  BatchNormParams norm_;
+};
+
+}  // namespace
+
+std::vector<StageNet> make_nets(const NetOptions& options) {
+  std::vector<StageNet> nets;
+  for (int s = 0; s < options.stages; ++s) {
+    StageNet net{.name = "stage" + std::to_string(s), .init = {}, .body = nullptr};
+    net.body = std::make_unique<TestStage>(net.init.scope(net.name), options, s);
+    nets.push_back(std::move(net));
+  }
+  return nets;
+}
+
+Trained make_trained(const NetOptions& options, const std::string& schedule, const Placement& placement, int mbs,
+                     int depth) {
+  Trained t;
+  t.options = options;
+  for (int w = 0; w < count_workers(placement); ++w) t.streams.emplace_back(Device{DeviceKind::kCpu, w});
+  std::vector<StagePtr> stages;
+  std::vector<StageNet> nets = make_nets(options);
+  for (size_t s = 0; s < nets.size(); ++s) {
+    stages.push_back(std::make_unique<Stage>(std::move(nets[s]), t.streams[size_t(placement[s])], /*seed=*/3,
+                                             std::make_unique<Adam>(),
+                                             [](int64_t) { return std::vector<GroupSettings>{{.lr = 0.01f}}; }));
+  }
+  t.pipeline = make_pipeline(std::move(stages), find_rule(options.local_losses ? "associated" : "backprop"),
+                             find_schedule(schedule).make(placement, mbs), depth);
+  return t;
+}
+
+std::vector<std::vector<float>> Trained::weights() const {
+  std::vector<std::vector<float>> all;
+  for (const StagePtr& s : pipeline.stages) {
+    all.push_back(s->arena.values().to_vector<float>(s->stream));
+    const std::vector<float> buffers = s->arena.buffers().to_vector<float>(s->stream);
+    all.back().insert(all.back().end(), buffers.begin(), buffers.end());
+  }
+  return all;
+}
+
+int64_t Trained::live_blocks() const {
+  int64_t n = 0;
+  for (const Stream& s : streams) n += s.pool().live_blocks();
+  return n;
+}
+
+int64_t Trained::os_calls() const {
+  int64_t n = 0;
+  for (const Stream& s : streams) n += s.pool().os_calls();
+  return n;
+}
+
+Feed make_feed(int64_t poisoned, float poison, int64_t rows) {
+  return [=](const FeedRequest& r) {
+    Parcel parcel;
+    for (const Port& port : r.ports) {
+      const uint64_t seed = uint64_t(r.mb) * 2 + (port.name == "target" ? 1 : 0);
+      std::vector<float> values = random_values(rows * kWidth, seed);
+      if (r.mb == poisoned && port.name == "target") values[0] = poison;
+      parcel.values.push_back(Tensor::from<float>(r.stream, values, {rows, kWidth}, MemoryTag::kIo));
+    }
+    return parcel;
+  };
+}
+
+RunOptions run_options(int64_t steps, int64_t rows) {
+  RunOptions o;
+  o.steps = steps;
+  o.samples_per_mb = rows;
+  o.seed = 11;
+  o.feed = make_feed(-1, 0, rows);
+  return o;
+}
+
+}  // namespace sluice::test
