@@ -139,9 +139,10 @@ void train(const TrainOptions& options) {
   parse_devices(config.devices);
   find_model(config);
   Training training(config, open_data(config));
+  TrainRun run(training);
   fmt::print("{}\n", describe(training));
   install_stop_handler();
-  TrainRun(training).run();
+  run.run();
 }
 
 void eval(const std::string& run, const std::string& data_dir, const std::string& devices) {

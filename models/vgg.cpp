@@ -51,15 +51,17 @@ ModulePtr bridge(const Init& init, const VggConfig& c, size_t stage, int64_t cod
   auto net = std::make_unique<Sequential>();
   const int64_t channels = scaled(c, kChannels[stage].back());
   int64_t side = c.image >> (stage + 1);
-  if (!c.faithful && side > 2) {
-    const int window = int(side / 2);
+  const int target = getenv("POOL") ? atoi(getenv("POOL")) : 2;
+  if (!c.faithful && side > target) {
+    const int window = int(side / target);
     net->add<AvgPool>(Pool2dSpec{.window = window, .stride = window});
-    side = 2;
+    side = target;
   }
   const int64_t hidden = scaled(c, 1000);
   net->add<Flatten>();
   net->add<Dense>(init.scope("fc1"), side * side * channels, hidden, Act::kSigmoid);
-  net->add<Dense>(init.scope("fc2"), hidden, code, Act::kSigmoid);
+  net->add<Dense>(init.scope("fc2"), hidden, code, Act::kSigmoid,
+                  c.faithful ? DenseStart::kFanIn : DenseStart::kSpread);
   return net;
 }
 

@@ -10,7 +10,7 @@ namespace {
 
 TEST(ProgressTest, OneLineShowsBarRateLossAndTimeLeft) {
   EXPECT_EQ(Progress::line("al", 0.5, 1234.4, 0.51234, 65.2, 66),
-            "al |#########.........|  50 %     1234 samples/s  loss 0.5123  1:05 left");
+            "al |######.....|  50 %     1234 samples/s  loss 0.5123  1:05 left");
 }
 
 TEST(ProgressTest, TheBarStaysInsideItsBounds) {
