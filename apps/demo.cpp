@@ -31,7 +31,9 @@ RunConfig base_config(const DemoOptions& o) {
   c.seed = o.seed;
   c.epochs = o.epochs;
   c.width = o.width;
-  c.lr = c.end_lr = 2e-3;
+  c.batch = 64;
+  c.lr = 3e-3;
+  c.augment = false;
   return c;
 }
 
@@ -112,8 +114,8 @@ void demo(const DemoOptions& o) {
              data.train->image[0], data.train->image[1]);
   std::vector<DemoRow> rows = make_rows(o, data);
   Pair pair(o, data);
-  fmt::print("VGG, width {}, batch {}, Adam {}, crop and flip, seed {}; the same for every row\n", config.width,
-             config.batch, config.lr, config.seed);
+  fmt::print("VGG, width {}, batch {}, Adam {} falling to {}, no augmentation, seed {}: the same for every row\n",
+             config.width, config.batch, config.lr, config.end_lr, config.seed);
   Ceiling ceiling;
   run_rounds(o, rows, pair, ceiling);
   const DemoRow& streamed = find_row(rows, "al");

@@ -46,16 +46,15 @@ ModulePtr conv_stage(const Init& init, const VggConfig& c, size_t stage) {
   return net;
 }
 
-/// Flatten, Linear, sigmoid, Linear, sigmoid; over the whole map, or over its 2x2 averages.
+/// Flatten, Linear, sigmoid, Linear, sigmoid; over the whole map, or over its 4x4 averages.
 ModulePtr bridge(const Init& init, const VggConfig& c, size_t stage, int64_t code) {
   auto net = std::make_unique<Sequential>();
   const int64_t channels = scaled(c, kChannels[stage].back());
   int64_t side = c.image >> (stage + 1);
-  const int target = getenv("POOL") ? atoi(getenv("POOL")) : 2;
-  if (!c.faithful && side > target) {
-    const int window = int(side / target);
+  if (!c.faithful && side > 4 && side % 4 == 0) {
+    const int window = int(side / 4);
     net->add<AvgPool>(Pool2dSpec{.window = window, .stride = window});
-    side = target;
+    side = 4;
   }
   const int64_t hidden = scaled(c, 1000);
   net->add<Flatten>();

@@ -18,7 +18,7 @@ struct VggConfig {
 std::vector<StageNet> vgg_backprop(const VggConfig& config);
 
 /// The four convolution stages, each with bridge b, label encoder g and decoder h. By default the bridge averages the
-/// map to 2x2 first (the paper's flattened bridge holds 90 % of all parameters), the first decoder is linear with
+/// map to 4x4 first (the paper's flattened bridge holds 90 % of all parameters), the first decoder is linear with
 /// cross-entropy, and label encoders start with spread codes: else the codes of all classes stay alike for many epochs.
 std::vector<StageNet> vgg_associated(const VggConfig& config);
 
