@@ -39,13 +39,14 @@ Feed feed_from(Loader& loader) {
   };
 }
 
-/// Collects the losses of a step until every stage that has some has reported.
+/// Collects the losses of a step until every stage that trains on some has reported.
 class StepCollector {
  public:
   StepCollector(const std::vector<StagePtr>& stages, bool all_have_losses, std::function<void(const StepReport&)> done)
       : stages_(stages.size()), expected_(all_have_losses ? stages.size() : 1), done_(std::move(done)) {}
 
   void add(const StepLosses& l) {
+    if (l.values.empty()) return;  // a stage that only hands on
     StepReport& r = open_[l.step];
     r.step = l.step;
     r.stage_losses.resize(stages_);

@@ -82,10 +82,10 @@ int main() {
   const double trained = model.accuracy(points, labels);
 
   const std::string path = (std::filesystem::temp_directory_path() / "spirals.safetensors").string();
-  save_weights(path, stream, {{"", &model.arena}});
+  write_safetensors(path, make_checkpoint({{model.arena, stream, {}}}));
   Model loaded(stream, /*seed=*/2);
   const double before = loaded.accuracy(points, labels);
-  load_weights(path, stream, {{"", &loaded.arena}});
+  load_checkpoint(read_safetensors(path), path, {{loaded.arena, stream, {}}});
   const double after = loaded.accuracy(points, labels);
   std::printf("accuracy: trained %.3f, another seed %.3f, after loading %.3f\n", trained, before, after);
   std::filesystem::remove(path);
