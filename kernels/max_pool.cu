@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(kThreads, 3) max_pool_kernel(T* y, uint8_t* in
         const Pack<T, N> v = load<N>(x + ((image * s.h + top + i) * s.w + left + j) * s.c + channel);
         for (int k = 0; k < N; ++k) {
           const float now = float(v.v[k]), old = float(best.v[k]);
-          if (first || now > old || (now != now && old == old)) {  // the first NaN stays
+          if (first || now > old || now != now) {
             best.v[k] = v.v[k];
             winner.v[k] = uint8_t(i * pool.window_w + j);
           }

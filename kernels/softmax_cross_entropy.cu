@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kThreads)
   const int32_t label = in.labels[row];
   const bool known = label >= 0 && label < classes;
   const float nan = __builtin_nanf("");
-  if (lane() == 0) losses[row] = known ? logf(sum) + top - float(x[label]) : nan;
+  if (lane() == 0) losses[row] = known ? math::log(sum) + (top - float(x[label])) : nan;
   if (dlogits == nullptr) return;
   __syncwarp();  // lane 0 has read the label's logit, which another lane may overwrite now
   const float scale = share / sum;
