@@ -1,0 +1,77 @@
+// cuDNN itself judges the convolution descriptors, for GPUs that are described and need not be there.
+#include "kernels/conv2d_plan.h"
+
+#include <gtest/gtest.h>
+
+namespace sluice::kernels {
+namespace {
+
+/// What cuDNN asks of a device; the rest is the same for both.
+std::string device(const char* name, int version, int multiprocessors, int shared_optin, int64_t l2) {
+  return str(R"({"maxGridSize": [2147483647, 65535, 65535], "maxBlockSize": [1024, 1024, 64], "regsPerBlock": 65536,
+    "warpSize": 32, "maxSharedMemoryPerBlock": 49152, "reservedSharedMemoryPerBlock": 1024, "maxRegistersPerSM": 65536,
+    "pciDeviceId": 0, "maxCtasPerSM": 32, "maxThreadsPerBlock": 1024, "maxThreadsPerSM": 2048, "isTccDriver": 0,
+    "supportCoopLaunch": 1, "smClockRateKHz": 1410000, "memClockRateKHz": 1215000, "totalGlobalMem": 40000000000,
+    "driverVer": 13000, "cudaDeviceId": 0, "deviceName": ")",
+             name, R"(", "deviceVer": )", version, R"(, "multiProcessorCount": )", multiprocessors,
+             R"(, "maxSharedMemoryPerBlockOptin": )", shared_optin, R"(, "maxSharedMemoryPerSM": )",
+             shared_optin + 1024, R"(, "l2CacheSize": )", l2, "}");
+}
+const std::string kA100 = device("NVIDIA A100-SXM4-40GB", 800, 108, 166912, 41943040);
+const std::string kH100 = device("NVIDIA H100 80GB HBM3", 900, 132, 232448, 52428800);
+
+struct Case {
+  Shape x, w;
+  Conv2dGeometry geometry;
+};
+const std::vector<Case> kCases{
+    {{128, 32, 32, 3}, {64, 3, 3, 3}, {1, 1, 1}},    {{128, 32, 32, 64}, {128, 3, 3, 64}, {1, 1, 1}},
+    {{128, 8, 8, 512}, {512, 3, 3, 512}, {1, 1, 1}}, {{128, 32, 32, 8}, {16, 3, 3, 8}, {1, 1, 1}},
+    {{4, 56, 56, 64}, {256, 1, 1, 64}, {2, 0, 1}},   {{2, 7, 5, 3}, {5, 3, 3, 3}, {2, 1, 1}},
+    {{2, 8, 8, 8}, {8, 3, 3, 1}, {1, 1, 8}},         {{2, 9, 9, 6}, {4, 3, 3, 3}, {1, 1, 2}},
+    {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 0, 1}},
+};
+
+ConvProblem problem(const Case& c, ConvDirection direction, DType dtype, int alignment = 16) {
+  const Conv2dGeometry& g = c.geometry;
+  const Shape y{c.x[0], g.out(c.x[1], c.w[1]), g.out(c.x[2], c.w[2]), c.w[0]};
+  return {direction, c.x, c.w, y, dtype, dtype, g, alignment};
+}
+
+TEST(Conv2dPlanTest, CudnnPlansEveryDirectionShapeAndDtype) {
+  for (const std::string& gpu : {kA100, kH100})
+    for (const Case& c : kCases)
+      for (const ConvDirection direction :
+           {ConvDirection::kForward, ConvDirection::kGradInput, ConvDirection::kGradWeight})
+        for (const DType dtype : {DType::kF32, DType::kBF16}) {
+          const ConvProblem p = problem(c, direction, dtype);
+          SCOPED_TRACE(p.text());
+          const ConvPlan plan = make_conv_plan(p, {nullptr, gpu});
+          EXPECT_NE(plan.plan, nullptr);
+          EXPECT_GE(plan.workspace, 0);
+          EXPECT_GE(plan.engine, 0);
+        }
+}
+
+TEST(Conv2dPlanTest, OperandsNeedNoMoreAlignmentThanTheirElements) {
+  for (const Case& c : kCases)
+    EXPECT_NO_THROW(make_conv_plan(problem(c, ConvDirection::kForward, DType::kF32, 4), {nullptr, kH100}));
+}
+
+TEST(Conv2dPlanTest, CudnnRefusesAnOutputOfTheWrongShape) {
+  ConvProblem p = problem(kCases[1], ConvDirection::kForward, DType::kF32);
+  p.y = {128, 31, 32, 128};
+  EXPECT_THROW(make_conv_plan(p, {nullptr, kH100}), DeviceError);
+}
+
+TEST(Conv2dPlanTest, KeysDifferWhereProblemsDo) {
+  const ConvProblem p = problem(kCases[1], ConvDirection::kForward, DType::kF32);
+  EXPECT_EQ(p.key(), problem(kCases[1], ConvDirection::kForward, DType::kF32).key());
+  EXPECT_NE(p.key(), problem(kCases[1], ConvDirection::kGradInput, DType::kF32).key());
+  EXPECT_NE(p.key(), problem(kCases[1], ConvDirection::kForward, DType::kBF16).key());
+  EXPECT_NE(p.key(), problem(kCases[1], ConvDirection::kForward, DType::kF32, 4).key());
+  EXPECT_NE(p.key(), problem(kCases[2], ConvDirection::kForward, DType::kF32).key());
+}
+
+}  // namespace
+}  // namespace sluice::kernels
