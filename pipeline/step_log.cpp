@@ -39,7 +39,9 @@ void StepLog::retire() {
   for (size_t i = 0; i < r.values.size(); ++i) out.values[i % losses] += r.values[i];
   ended_.pop_front();
   for (const float v : out.values)
-    if (!std::isfinite(v)) throw NumericError(str("loss of stage ", stage_, " is ", std::isnan(v) ? "nan" : "infinite", " at step ", out.step));
+    if (!std::isfinite(v))
+      throw NumericError(
+          str("loss of stage ", stage_, " is ", std::isnan(v) ? "nan" : "infinite", " at step ", out.step));
   if (report_) report_(out);
 }
 
