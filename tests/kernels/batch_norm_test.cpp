@@ -22,13 +22,20 @@ struct Fusion {
 constexpr Fusion kFusions[] = {{false, false}, {true, false}, {false, true}, {true, true}};
 
 /// The textbook in double, one channel after the other.
+/// What the reference is computed from; `mean` and `var` given: evaluation.
+struct Values {
+  int64_t rows = 0, channels = 0;
+  std::vector<double> x, dy, gamma, beta, residual;
+  bool relu = false;
+  const std::vector<double>* mean = nullptr;
+  const std::vector<double>* var = nullptr;
+};
+
 struct Reference {
   std::vector<double> y, dx, dresidual, dgamma, dbeta, mean, var;
 
-  Reference(int64_t rows, int64_t channels, const std::vector<double>& x, const std::vector<double>& dy,
-            const std::vector<double>& gamma, const std::vector<double>& beta, const std::vector<double>& residual,
-            bool relu, const std::vector<double>* fixed_mean = nullptr, const std::vector<double>* fixed_var = nullptr)
-      : y(x.size()), dx(x.size()), dresidual(x.size()) {
+  explicit Reference(const Values& in) : y(in.x.size()), dx(in.x.size()), dresidual(in.x.size()) {
+    const auto& [rows, channels, x, dy, gamma, beta, residual, relu, fixed_mean, fixed_var] = in;
     const double n = double(rows);
     for (int64_t c = 0; c < channels; ++c) {
       double m = 0, v = 0;
@@ -113,16 +120,16 @@ struct Case {
   }
   Reference reference(const Stream& s, const std::vector<double>* mean = nullptr,
                       const std::vector<double>* var = nullptr) const {
-    return {x.dim(0),
-            x.dim(1),
-            to_double(s, x),
-            to_double(s, dy),
-            to_double(s, gamma),
-            to_double(s, beta),
-            fusion.residual ? to_double(s, residual) : std::vector<double>{},
-            fusion.relu,
-            mean,
-            var};
+    return Reference({.rows = x.dim(0),
+                      .channels = x.dim(1),
+                      .x = to_double(s, x),
+                      .dy = to_double(s, dy),
+                      .gamma = to_double(s, gamma),
+                      .beta = to_double(s, beta),
+                      .residual = fusion.residual ? to_double(s, residual) : std::vector<double>{},
+                      .relu = fusion.relu,
+                      .mean = mean,
+                      .var = var});
   }
   void expect(const Stream& s, const Reference& r) const {
     const double limit = bound(x.dtype());
@@ -211,7 +218,13 @@ TEST_P(BatchNormTest, AMeanFarFromZeroDoesNotSpoilTheVariance) {
     launch(kernels::BatchNormStatistics{.x = x.cref(), .gamma = ones.cref(), .beta = ones.cref(), .stats = stats.ref()},
            s);
     const std::vector<double> one(size_t(channels), 1.0), got = to_double(s, stats.tensor());
-    const Reference r(rows, channels, to_double(s, x), to_double(s, x), one, one, {}, false);
+    const Reference r({.rows = rows,
+                       .channels = channels,
+                       .x = to_double(s, x),
+                       .dy = to_double(s, x),
+                       .gamma = one,
+                       .beta = one,
+                       .residual = {}});
     std::vector<double> inv;
     for (const double v : r.var) inv.push_back(1 / std::sqrt(v + kEps));
     const auto row = [&](int64_t i) {
