@@ -31,7 +31,7 @@ RunConfig base_config(const DemoOptions& o) {
   c.seed = o.seed;
   c.epochs = o.epochs;
   c.width = o.width;
-  c.batch = 64;
+  c.batch = 32;
   c.lr = 3e-3;
   c.augment = false;
   return c;
@@ -90,7 +90,7 @@ class Pair {
 };
 
 void run_rounds(const DemoOptions& o, std::vector<DemoRow>& rows, Pair& pair, Ceiling& ceiling) {
-  constexpr int kRounds = 3, kShort = 24, kWarmUp = 3;
+  constexpr int kRounds = 3, kShort = 60, kWarmUp = 3;
   const int64_t all = o.steps > 0 ? o.steps : rows[0].training().total_steps();
   for (DemoRow& r : rows) r.run(kWarmUp, "warm-up", false);
   pair.rate(kWarmUp);
