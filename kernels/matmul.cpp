@@ -80,12 +80,15 @@ Forward::desc forward_desc(const Problem& p, const Layouts& l, bool plain_weight
 
 // The rules below are the outcome of timing inner product and matmul of oneDNN 2.6.3 with plain and packed operands,
 // all non-reference implementations, on one core of a Xeon with AVX-512, AMX and 2 MB of L2: 32 ... 1024 rows,
-// in and out of 10 ... 8192, minimum of 15 interleaved runs.
+// in and out of 10 ... 8192, minimum of 15 interleaved runs. Packing is counted: a training step uses a version of the
+// weights once forward and once backward.
 
-/// Packed weights (brgemm) are the fastest or within 10 % of it at every shape and dtype.
 Plan forward_plan(const Problem& p, onednn::Library& lib) {
+  // f32: packed weights are up to 1.5 times faster while they are small; large ones cost more to pack than they gain.
+  // bf16: packed weights win at every size, and f32 masters have to be converted anyway.
+  const bool plain = p.dtype == DType::kF32 && p.in * p.out > (1 << 18);
   const Layouts l(p);
-  const Forward::desc d = forward_desc(p, l, false);
+  const Forward::desc d = forward_desc(p, l, plain);
   const auto pd = onednn::choose(Forward::primitive_desc(d, attributes(p.act), lib.engine));
   std::vector<Argument> a{{DNNL_ARG_SRC, Role::kInput, l.x, pd.src_desc()},
                           {DNNL_ARG_WEIGHTS, Role::kWeight, l.w, pd.weights_desc()},
@@ -94,24 +97,24 @@ Plan forward_plan(const Problem& p, onednn::Library& lib) {
   return {lib, p.name, pd, a};
 }
 
-/// dz w as a plain matrix product with packed weights.
-Plan packed_product_plan(const Problem& p, onednn::Library& lib) {
+/// dz w by the library's matmul, everything plain.
+Plan product_plan(const Problem& p, onednn::Library& lib) {
   const Layouts l(p);
-  const dnnl::matmul::desc d(l.y, matrix(p.out, p.in, p.dtype, false), l.x);
+  const dnnl::matmul::desc d(l.y, l.w, l.x);
   const auto pd = onednn::choose(dnnl::matmul::primitive_desc(d, attributes(), lib.engine));
   return {lib,
           p.name,
           pd,
-          {{DNNL_ARG_SRC, Role::kInput, l.y, pd.src_desc()},
-           {DNNL_ARG_WEIGHTS, Role::kWeight, l.w, pd.weights_desc()},
-           {DNNL_ARG_DST, Role::kOutput, l.x, pd.dst_desc()}}};
+          {{DNNL_ARG_SRC, Role::kInput, l.y, l.y},
+           {DNNL_ARG_WEIGHTS, Role::kWeight, l.w, l.w},
+           {DNNL_ARG_DST, Role::kOutput, l.x, l.x}}};
 }
 
 Plan backward_data_plan(const Problem& p, onednn::Library& lib) {
-  // f32: the plain GEMM is up to 25 % faster than packed kernels while the weights fit the cache, and up to 40 %
-  // slower beyond. bf16: packed kernels are 1.3 to 7 times faster.
-  const bool plain = p.dtype == DType::kF32 && p.in * p.out <= (1 << 20);
-  if (p.dtype == DType::kF32 && !plain) return packed_product_plan(p, lib);
+  // f32: the plain GEMM is up to 25 % faster than packed kernels, and never slower once packing is counted, but for a
+  // narrow result, where matmul is. bf16: packed kernels are 1.3 to 7 times faster.
+  const bool plain = p.dtype == DType::kF32;
+  if (plain && p.in <= 16) return product_plan(p, lib);
   const Layouts l(p);
   const BackwardData::desc d(l.x, matrix(p.out, p.in, p.dtype, plain), l.y);
   const Forward::primitive_desc hint(forward_desc(p, l, plain), attributes(), lib.engine);
