@@ -64,7 +64,9 @@ bool wants_blocks(const Problem& p) {
 
 Choice choose_forward(const Problem& p) {
   if (p.dtype != DType::kF32 || p.w[1] == 1 || p.geometry.groups > 1) return {};
-  if (wants_blocks(p)) return {true, ""};
+  const int64_t pixels = p.y[1] * p.y[2];
+  const bool wide = std::min(p.x[3], p.w[0]) >= 512 && pixels > 4 && pixels <= 64;  // blocked: 8 to 10 % faster
+  if (wide || wants_blocks(p)) return {true, ""};
   // The library's first choice, brgconv, is up to 40 % slower with few channels and up to 3 times slower when the
   // filters outgrow the cache; on small images between the two it is up to 30 % faster.
   const bool brgconv = std::min(p.x[3], p.w[0]) >= 64 && p.w.numel() * 4 <= (1 << 20) && p.y[2] >= 4;
