@@ -227,7 +227,7 @@ TEST_P(BatchNormTest, AMeanFarFromZeroDoesNotSpoilTheVariance) {
                        .residual = {}});
     std::vector<double> inv;
     for (const double v : r.var) inv.push_back(1 / std::sqrt(v + kEps));
-    const auto row = [&](int64_t i) {
+    const auto row = [&, channels = channels](int64_t i) {
       return std::vector<double>(got.begin() + i * channels, got.begin() + (i + 1) * channels);
     };
     expect_close(row(0), r.mean, 3e-7);
