@@ -1,16 +1,6 @@
 // Announces operands to the sanitizers, which do not see what library code made at run time touches.
 #include "engine/annotate.h"
 
-#include "engine/sanitizer.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define SLUICE_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SLUICE_TSAN 1
-#endif
-#endif
-
 #ifdef SLUICE_TSAN
 extern "C" void __tsan_read_range(void* p, unsigned long bytes);  // of libtsan; it has no public header
 extern "C" void __tsan_write_range(void* p, unsigned long bytes);
@@ -46,12 +36,8 @@ void annotate_write([[maybe_unused]] void* data, [[maybe_unused]] int64_t bytes)
 }
 
 void annotate(const Operands& o) {
-#if defined(SLUICE_ASAN) || defined(SLUICE_TSAN)
   for (int i = 0; i < o.read_count; ++i) annotate_read(o.reads[size_t(i)].data, o.reads[size_t(i)].bytes());
   for (int i = 0; i < o.write_count; ++i) annotate_write(o.writes[size_t(i)].data, o.writes[size_t(i)].bytes());
-#else
-  (void)o;
-#endif
 }
 
 }  // namespace sluice

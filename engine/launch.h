@@ -17,7 +17,7 @@ void launch(const K& k, const Stream& s) {
   count_launch(s);
   if (s.is_cpu())
     return s.enqueue([k](CpuContext& c) {
-      annotate(k.operands());
+      if constexpr (kAnnotated) annotate(k.operands());
       run_cpu(k, c);
     });
   if constexpr (kWithCuda)

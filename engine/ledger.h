@@ -1,10 +1,12 @@
-// What the forward pass keeps for the backward pass, in bytes, by kind. Exact; a tensor kept twice counts once.
+// What the forward pass keeps for the backward pass, in bytes, by kind. Exact: a byte kept twice counts once, under the
+// kind of its earliest holder.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "engine/tensor.h"
 
@@ -47,14 +49,19 @@ class Ledger {
  private:
   friend class Saved;
   void add(const Tensor& t, SaveKind k);
-  void remove(const Tensor& t);
+  void remove(const Tensor& t, SaveKind k);
 
-  struct Count {
-    int holders = 0;
-    int64_t bytes = 0;
-    SaveKind kind = SaveKind::kActivation;
+  struct Holder {
+    uintptr_t begin, end;  // addresses: views of one storage may overlap
+    SaveKind kind;
+    bool operator==(const Holder&) const = default;
   };
-  std::map<const Storage*, Count> storages_;
+  using Holders = std::vector<Holder>;  // of one storage, in the order of add()
+  static Holder holder(const Tensor& t, SaveKind k);
+  static int64_t uncovered(const Holder* first, const Holder* last, uintptr_t begin, uintptr_t end);
+  void count(const Holders& h, int64_t sign);
+
+  std::map<const Storage*, Holders> storages_;
   std::array<int64_t, kSaveKinds> bytes_{};
   int64_t peak_ = 0;
 };

@@ -5,6 +5,7 @@
 
 #include "engine/launch.h"
 #include "engine/rng.h"
+#include "kernels/common/step_scalars.h"
 #include "kernels/fill.h"
 
 namespace sluice {
@@ -19,6 +20,12 @@ uint64_t next_version() {
   return ++last;
 }
 
+void declare(std::vector<ParamSpec>& list, ParamSpec spec) {
+  for (const ParamSpec& other : list)
+    if (other.path == spec.path) throw ConfigError(str("'", spec.path, "' is declared twice"));
+  list.push_back(std::move(spec));
+}
+
 }  // namespace
 
 Init Init::scope(const std::string& name) const {
@@ -27,16 +34,18 @@ Init Init::scope(const std::string& name) const {
   return inner;
 }
 Init Init::group(int group) const {
+  if (group < 0 || group >= kMaxGroups)
+    throw ConfigError(str("parameter group ", group, " of '", path_, "': expected 0 to ", kMaxGroups - 1));
   Init inner = *this;
   inner.group_ = group;
   return inner;
 }
 Param Init::param(const std::string& name, Shape shape, InitialValue initial) {
-  lists_->params.push_back({scope(name).path(), shape, initial, group_});
+  declare(lists_->params, {scope(name).path(), shape, initial, group_});
   return {int(lists_->params.size()) - 1, shape};
 }
 Buffer Init::buffer(const std::string& name, Shape shape, float value) {
-  lists_->buffers.push_back({scope(name).path(), shape, InitialValue::constant(value), 0});
+  declare(lists_->buffers, {scope(name).path(), shape, InitialValue::constant(value), 0});
   return {int(lists_->buffers.size()) - 1, shape};
 }
 

@@ -40,8 +40,9 @@ class Init {
  public:
   Init() : lists_(std::make_shared<Lists>()) {}
   Init scope(const std::string& name) const;
-  /// The same path; parameters declared through it belong to `group`.
+  /// The same path; parameters declared through it belong to `group`. Throws ConfigError outside [0, kMaxGroups).
   Init group(int group) const;
+  /// Throws ConfigError when the path is taken: it is the key of checkpoints and of the initial value.
   Param param(const std::string& name, Shape shape, InitialValue initial);
   Buffer buffer(const std::string& name, Shape shape, float value);
   const std::string& path() const { return path_; }
@@ -90,6 +91,8 @@ class Arena {
  public:
   /// Queues the initial values on the stream: Philox keyed by (seed, path), so they do not depend on the cut.
   Arena(const Stream& s, const Init& init, uint64_t seed);
+  Arena(const Arena&) = delete;  // Weights point to the offsets
+  Arena& operator=(const Arena&) = delete;
 
   Weights weights() const { return {values_, version_, &offsets_}; }
   /// Call after queueing work that changes the values.

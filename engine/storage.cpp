@@ -2,23 +2,22 @@
 #include "engine/storage.h"
 
 #include <algorithm>
+#include <cassert>
 #include <iostream>
 
 #include "engine/sanitizer.h"
+#include "engine/stream_core.h"
 
 namespace sluice {
 namespace {
 
 constexpr size_t kSlab = size_t{2} << 20;
-constexpr size_t kRedZone = kAsan ? 64 : 0;
 
 /// Sizes repeat from step to step, but not exactly (batch tails, workspaces): classes keep one block serving several.
 size_t size_class(size_t bytes) {
   const size_t step = bytes < 4096 ? 256 : bytes < kSlab / 2 ? 4096 : size_t{64} << 10;
   return (std::max<size_t>(bytes, 1) + step - 1) / step * step;
 }
-/// The usable size: with its red zones a block fills its class.
-size_t block_size(size_t bytes) { return size_class(bytes + 2 * kRedZone) - 2 * kRedZone; }
 bool fits(size_t block, size_t wanted) { return block <= wanted + wanted / 8 + 4096; }
 
 }  // namespace
@@ -45,30 +44,57 @@ void Storage::record_use(const Stream& s) {
   if (std::find(users_.begin(), users_.end(), s) == users_.end()) users_.push_back(s);
 }
 
+bool Storage::has_other_users() const {
+  const std::lock_guard lock(mutex_);
+  return !users_.empty();
+}
+
 Pool::Pool(Device device, RawMemory raw) : device_(device), raw_(std::move(raw)) {}
 
 Pool::~Pool() {
+  for (const auto& [size, block] : free_)
+    for (const Event& e : block.wait_for) {  // another stream may still be reading
+      try {
+        e.sync();
+      } catch (...) {  // that stream keeps its error and tells its own users
+      }
+    }
   for (const auto& [data, bytes] : regions_) raw_.free(data, bytes);
 }
 
 StoragePtr Pool::allocate(const Stream& stream, size_t bytes, MemoryTag tag) {
+  assert(&stream.pool() == this);  // reuse is safe in the order of one stream only
   Block b = take(bytes, tag);
-  for (const Event& e : b.wait_for) stream.wait(e);
+  for (const Event& e : b.wait_for) stream.core()->wait_for_memory(e);
   if constexpr (kAsan)
     if (device_.is_cpu()) stream.enqueue([p = b.data, bytes](CpuContext&) { unpoison(p, bytes); });
   return std::make_shared<Storage>(b.data, b.bytes, tag, stream, [this](Storage& s) { give_back(s); });
 }
 
-/// Never a freed block: this is called while work runs that was queued before the host freed it.
 void* Pool::allocate_raw(size_t bytes, MemoryTag tag) {
   const std::lock_guard lock(mutex_);
-  const Block b = fresh(block_size(bytes), tag);
-  count(b, tag);
-  return b.data;
+  auto* data = static_cast<std::byte*>(from_system(bytes + 2 * red_zone(), tag));
+  poison(data, red_zone());
+  poison(data + red_zone() + bytes, red_zone());
+  count(tag, int64_t(bytes));
+  kept_ += int64_t(bytes);
+  return data + red_zone();
+}
+
+void Pool::free_raw(void* data, size_t bytes, MemoryTag tag) {
+  const std::lock_guard lock(mutex_);
+  void* const begin = static_cast<std::byte*>(data) - red_zone();
+  const auto region = std::find_if(regions_.begin(), regions_.end(), [&](const auto& r) { return r.first == begin; });
+  assert(region != regions_.end());
+  raw_.free(region->first, region->second);
+  taken_ -= region->second;
+  regions_.erase(region);
+  count(tag, -int64_t(bytes));
+  kept_ -= int64_t(bytes);
 }
 
 Pool::Block Pool::take(size_t bytes, MemoryTag tag) {
-  const size_t wanted = block_size(bytes);
+  const size_t wanted = size_class(bytes + 2 * red_zone()) - 2 * red_zone();  // with its red zones it fills its class
   const std::lock_guard lock(mutex_);
   Block b;
   if (auto it = free_.lower_bound(wanted); it != free_.end() && fits(it->first, wanted)) {
@@ -77,22 +103,25 @@ Pool::Block Pool::take(size_t bytes, MemoryTag tag) {
   } else {
     b = fresh(wanted, tag);
   }
-  count(b, tag);
+  count(tag, int64_t(b.bytes));
+  in_use_all_ += int64_t(b.bytes);
+  peak_all_ = std::max(peak_all_, in_use_all_);
+  ++live_blocks_;
   return b;
 }
 
-void Pool::count(const Block& b, MemoryTag tag) {
-  const auto n = int64_t(b.bytes);
-  in_use_[size_t(tag)] += n;
-  in_use_all_ += n;
+void Pool::count(MemoryTag tag, int64_t bytes) {
+  in_use_[size_t(tag)] += bytes;
   peak_[size_t(tag)] = std::max(peak_[size_t(tag)], in_use_[size_t(tag)]);
-  peak_all_ = std::max(peak_all_, in_use_all_);
-  ++live_blocks_;
 }
 
-/// A block that nobody had before: a piece of a slab, or a region of its own. Red zones lie on both sides under ASan.
+/// Bytes that nobody may touch on both sides of a block. Only what runs on the CPU can be watched.
+size_t Pool::red_zone() const { return kAsan && device_.is_cpu() ? 64 : 0; }
+
+/// A block that nobody had before: a piece of a slab, or a region of its own. Under ASan poisoned whole until its
+/// stream opens the bytes that were asked for, so that its red zones and its rounded-up tail are never touched.
 Pool::Block Pool::fresh(size_t bytes, MemoryTag tag) {
-  const size_t whole = bytes + 2 * kRedZone;
+  const size_t whole = bytes + 2 * red_zone();
   std::byte* data = nullptr;
   if (whole >= kSlab / 2) {
     data = static_cast<std::byte*>(from_system(whole, tag));
@@ -105,11 +134,8 @@ Pool::Block Pool::fresh(size_t bytes, MemoryTag tag) {
     slab_ += whole;
     slab_left_ -= whole;
   }
-  if (kAsan && device_.is_cpu()) {
-    poison(data, kRedZone);
-    poison(data + kRedZone + bytes, kRedZone);
-  }
-  return {data + kRedZone, bytes, {}};
+  if (device_.is_cpu()) poison(data, whole);
+  return {data + red_zone(), bytes, {}};
 }
 
 void* Pool::from_system(size_t bytes, MemoryTag tag) {
@@ -137,13 +163,13 @@ void Pool::give_back(Storage& s) {
   for (const Stream& user : s.other_users()) b.wait_for.push_back(user.record());
   if constexpr (kAsan) {
     if (device_.is_cpu()) {  // the block is dead once its last reader is done, and stays poisoned until it is reused
-      for (const Event& e : b.wait_for) s.stream().wait(e);
+      for (const Event& e : b.wait_for) s.stream().core()->wait_for_memory(e);
       b.wait_for.clear();
       s.stream().enqueue([p = b.data, n = b.bytes](CpuContext&) { poison(p, n); });
     }
   }
   const std::lock_guard lock(mutex_);
-  in_use_[size_t(s.tag())] -= int64_t(b.bytes);
+  count(s.tag(), -int64_t(b.bytes));
   in_use_all_ -= int64_t(b.bytes);
   --live_blocks_;
   const size_t bytes = b.bytes;
@@ -164,11 +190,11 @@ int64_t Pool::peak(MemoryTag t) const {
 }
 int64_t Pool::peak() const {
   const std::lock_guard lock(mutex_);
-  return peak_all_;
+  return peak_all_ + kept_;
 }
 int64_t Pool::in_use() const {
   const std::lock_guard lock(mutex_);
-  return in_use_all_;
+  return in_use_all_ + kept_;
 }
 int64_t Pool::live_blocks() const {
   const std::lock_guard lock(mutex_);

@@ -37,7 +37,9 @@ class Storage {
   const Stream& stream() const { return stream_; }
   /// The block is used by work queued on `s` up to the moment the last owner lets go.
   void record_use(const Stream& s);
+  /// Streams of record_use(). For the release, when nobody else can add one.
   const std::vector<Stream>& other_users() const { return users_; }
+  bool has_other_users() const;
 
  private:
   void* data_;
@@ -45,7 +47,7 @@ class Storage {
   MemoryTag tag_;
   Stream stream_;
   std::vector<Stream> users_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   Release release_;
 };
 using StoragePtr = std::shared_ptr<Storage>;
@@ -65,8 +67,12 @@ class Pool {
   /// A block of at least `bytes`, aligned to 64 (CUDA: 256) bytes; contents undefined. Throws OutOfMemory with the
   /// bytes, the tag and the largest users.
   StoragePtr allocate(const Stream& stream, size_t bytes, MemoryTag tag);
-  /// A block that the stream's context keeps for itself (no Storage, so that the stream does not own itself).
+  /// Memory that the stream's context keeps for itself: no Storage, so that the stream does not own itself, and never
+  /// a freed block, since it is asked for while work runs that was queued before the block was freed. Aligned as
+  /// blocks.
   void* allocate_raw(size_t bytes, MemoryTag tag);
+  /// Back to the system. All work that used it has run, or the driver waits for it (cudaFree).
+  void free_raw(void* data, size_t bytes, MemoryTag tag);
 
   /// Calls to the operating system or the driver so far. Does not move after warm-up.
   int64_t os_calls() const;
@@ -74,7 +80,7 @@ class Pool {
   int64_t peak(MemoryTag t) const;    // largest in_use(t)
   int64_t peak() const;               // largest sum over all tags
   int64_t in_use() const;
-  int64_t live_blocks() const;
+  int64_t live_blocks() const;  // blocks that a Storage owns
   void reset_peak();
   /// From now on at most `bytes` may be taken from the system (0: no limit). For tests of OutOfMemory.
   void set_limit(size_t bytes);
@@ -86,8 +92,9 @@ class Pool {
     std::vector<Event> wait_for;  // other streams' last uses
   };
   Block take(size_t bytes, MemoryTag tag);
-  void count(const Block& b, MemoryTag tag);
   Block fresh(size_t bytes, MemoryTag tag);
+  size_t red_zone() const;
+  void count(MemoryTag tag, int64_t bytes);
   void give_back(Storage& s);
   void* from_system(size_t bytes, MemoryTag tag);
   [[noreturn]] void out_of_memory(size_t bytes, MemoryTag tag) const;
@@ -101,6 +108,7 @@ class Pool {
   size_t slab_left_ = 0;
   size_t taken_ = 0, limit_ = 0;
   int64_t os_calls_ = 0, live_blocks_ = 0, in_use_all_ = 0, peak_all_ = 0;
+  int64_t kept_ = 0;  // bytes of allocate_raw(): apart, since they come while work runs, the rest when it is queued
   std::array<int64_t, kMemoryTags> in_use_{}, peak_{};
 };
 

@@ -49,8 +49,9 @@ struct StreamStats {
 };
 
 /// A handle to an in-order queue of work on one device; copies share the queue. The queue drains when the last handle
-/// and the last Storage of its pool are gone. An error in queued work is kept: the work after it is skipped, events
-/// recorded after it carry it, and sync() rethrows it.
+/// and the last Storage of its pool are gone: dropping it waits for the work, but for work of the stream itself that
+/// drops it. Work of a stream that this one waits for must not drop it. An error in queued work is kept: the work after
+/// it is skipped, events recorded after it carry it, and sync() rethrows it.
 class Stream {
  public:
   class Core;  // one per queue: the CPU worker or the CUDA stream, the pool, the context

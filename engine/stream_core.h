@@ -2,13 +2,14 @@
 #pragma once
 
 #include <atomic>
+#include <utility>
 
 #include "engine/storage.h"
 #include "engine/stream.h"
 
 namespace sluice {
 
-class Stream::Core : public std::enable_shared_from_this<Stream::Core> {
+class Stream::Core {
  public:
   Core(Device d, CpuShare share, RawMemory raw) : device(d), cpu_share(std::move(share)), pool(d, std::move(raw)) {}
   virtual ~Core() = default;
@@ -19,6 +20,9 @@ class Stream::Core : public std::enable_shared_from_this<Stream::Core> {
   virtual CudaContext& cuda() = 0;                                  // CUDA only
   virtual Event record() = 0;
   virtual void wait(const Event& e) = 0;
+  /// For the reuse of memory: work queued from now on starts after `e`, and the error that `e` may carry stays there,
+  /// since it is no input of this stream.
+  virtual void wait_for_memory(const Event& e) { wait(e); }
   virtual void sync() = 0;
   /// Queues a copy of `bytes`; either side may be on another device that this one can reach.
   virtual void copy(const void* src, Device src_device, void* dst, Device dst_device, size_t bytes) = 0;
@@ -41,6 +45,8 @@ class Workspace {
   explicit Workspace(Pool& pool) : pool_(pool) {}
   void* lease(size_t bytes) {
     if (bytes > bytes_) {
+      if (data_ != nullptr)
+        pool_.free_raw(std::exchange(data_, nullptr), std::exchange(bytes_, 0), MemoryTag::kWorkspace);
       data_ = pool_.allocate_raw(bytes, MemoryTag::kWorkspace);
       bytes_ = bytes;
     }

@@ -46,11 +46,12 @@ class CpuEvent final : public Event::State {
     }
     condition_.notify_all();
   }
-  bool succeeded() {
+  /// Whether work queued on `stream` from now on follows this point anyway, with nothing to tell it. `stream` may only
+  /// be compared with the owner of a point that is still to come: a finished one's address may belong to another.
+  bool precedes(const void* stream) {
     const std::lock_guard lock(mutex_);
-    return done_ && !error_;
+    return done_ ? !error_ : owner_ == stream;
   }
-  const void* owner() const { return owner_; }
 
  private:
   const void* owner_;
@@ -90,11 +91,26 @@ class CpuCore final : public Stream::Core {
   CpuCore(Device d, CpuShare share) : Core(d, std::move(share), system_memory()), workspace_(pool) {
     context_.team = cpu_share.team;
     context_.workspace = [this](size_t bytes) { return workspace_.lease(bytes); };
-    worker_ = std::thread([this] { run(); });
+    worker_ = std::thread([this] {
+      run();
+      if (outlived_) delete this;
+    });
   }
   ~CpuCore() override {
+    if (!worker_.joinable()) return;  // this is the worker, retired
     push({.kind = Task::kStop});
     worker_.join();
+  }
+  /// The last handle is gone. When it was dropped by this stream's own work, the worker, which can't wait for itself,
+  /// ends when the queue is empty and cleans up.
+  static void retire(CpuCore* core) {
+    if (core->worker_.get_id() != std::this_thread::get_id()) {
+      delete core;
+      return;
+    }
+    core->worker_.detach();
+    core->outlived_ = true;
+    core->push({.kind = Task::kStop});
   }
 
   void enqueue(std::function<void(CpuContext&)> work) override { push({.kind = Task::kWork, .work = std::move(work)}); }
@@ -105,8 +121,10 @@ class CpuCore final : public Stream::Core {
     return Event(state);
   }
   void wait(const Event& e) override {
-    if (auto* own = dynamic_cast<CpuEvent*>(e.state()); own && (own->owner() == this || own->succeeded())) return;
-    push({.kind = Task::kWait, .event = e.shared_state()});
+    if (!precedes(e)) push({.kind = Task::kWait, .event = e.shared_state()});
+  }
+  void wait_for_memory(const Event& e) override {
+    if (!precedes(e)) push({.kind = Task::kWaitForMemory, .event = e.shared_state()});
   }
   void sync() override { record().sync(); }
   void copy(const void* src, Device src_device, void* dst, Device dst_device, size_t bytes) override {
@@ -131,11 +149,15 @@ class CpuCore final : public Stream::Core {
 
  private:
   struct Task {
-    enum Kind { kWork, kRecord, kWait, kStop } kind;
+    enum Kind { kWork, kRecord, kWait, kWaitForMemory, kStop } kind;
     std::function<void(CpuContext&)> work{};
     std::shared_ptr<Event::State> event{};
   };
 
+  bool precedes(const Event& e) const {
+    auto* state = dynamic_cast<CpuEvent*>(e.state());
+    return state != nullptr && state->precedes(this);
+  }
   void push(Task t) {
     {
       const std::lock_guard lock(mutex_);
@@ -174,6 +196,12 @@ class CpuCore final : public Stream::Core {
         case Task::kWait:
           guard([&] { t.event->sync(); });
           break;
+        case Task::kWaitForMemory:
+          try {
+            if (!error_) t.event->sync();
+          } catch (...) {  // the other stream's work was skipped: it uses the memory no more
+          }
+          break;
         case Task::kWork: {
           const auto begin = Clock::now();
           guard([&] { t.work(context_); });
@@ -197,6 +225,7 @@ class CpuCore final : public Stream::Core {
   CpuContext context_;  // worker thread only, but for plans_created() after a sync
   Workspace workspace_;
   std::exception_ptr error_;  // worker thread only
+  bool outlived_ = false;     // worker thread only: no handle is left
   std::mutex mutex_;
   std::condition_variable condition_;
   std::deque<Task> queue_;
@@ -207,7 +236,7 @@ class CpuCore final : public Stream::Core {
 }  // namespace
 
 std::shared_ptr<Stream::Core> make_cpu_core(Device d, CpuShare share) {
-  return std::make_shared<CpuCore>(d, std::move(share));
+  return {new CpuCore(d, std::move(share)), CpuCore::retire};
 }
 
 }  // namespace sluice

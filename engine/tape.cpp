@@ -1,6 +1,8 @@
 // The backward walk: newest first, gradients of a value with several readers added in walk order.
 #include "engine/tape.h"
 
+#include <cassert>
+
 #include "engine/launch.h"
 #include "kernels/add.h"
 
@@ -20,8 +22,14 @@ Var Tape::leaf(Tensor t) {
 }
 
 Var Tape::record(std::unique_ptr<Function> f, Tensor out, std::initializer_list<Var> inputs, bool has_weights) {
+  assert(inputs.size() <= f->inputs_.size());
   size_t i = 0;
-  for (const Var& v : inputs) f->inputs_[i++] = v.node;
+  bool reaches = has_weights;
+  for (const Var& v : inputs) {
+    f->inputs_[i++] = v.node;
+    reaches = reaches || v.node >= 0;
+  }
+  if (!reaches) return {std::move(out), -1};
   Node& node = nodes_.emplace_back();
   node.function = std::move(f);
   node.has_weights = has_weights;
@@ -33,7 +41,8 @@ void Tape::backward_input(const std::vector<Root>& roots, BackwardCtx& c) { walk
 
 void Tape::walk(const std::vector<Root>& roots, BackwardCtx& c, bool with_weights) {
   for (const Root& r : roots) {
-    if (r.var.node < 0) throw Error("backward from a value that nothing was recorded for");
+    if (r.var.node < 0 || r.var.node >= int(nodes_.size()))
+      throw Error("backward from a value that nothing was recorded for");
     if (r.grad.defined()) {
       add_grad(r.var.node, r.grad, c);
     } else {

@@ -9,6 +9,9 @@ Tensor::Tensor(Shape shape, DType dtype, StoragePtr storage, int64_t offset_byte
     : shape_(shape), dtype_(dtype), storage_(std::move(storage)), offset_(offset_bytes) {
   if (offset_ < 0 || offset_ + bytes() > int64_t(storage_->bytes()))
     throw ShapeError(str("a view of ", bytes(), " bytes at ", offset_, " of a storage of ", storage_->bytes()));
+  if (offset_ % size_of(dtype_) != 0)
+    throw ShapeError(
+        str("a view of ", name(dtype_), " at ", offset_, " bytes: expected a multiple of ", size_of(dtype_)));
 }
 
 Tensor Tensor::empty(const Stream& s, Shape shape, DType dtype, MemoryTag tag) {

@@ -36,8 +36,8 @@ class Tensor {
   Tensor rows(int64_t begin, int64_t count) const;
   /// Elements [begin, begin + shape.numel()) of the flat tensor, seen as `shape`; shares the storage.
   Tensor flat_view(int64_t begin, Shape shape) const;
-  /// No other tensor shares the storage, so it may be overwritten by its holder.
-  bool unique() const { return storage_.use_count() == 1; }
+  /// No other tensor shares the storage and only its own stream ever used it, so its holder may overwrite it there.
+  bool unique() const { return storage_.use_count() == 1 && !storage_->has_other_users(); }
 
   /// Overwrites with host values, queued on the stream; `values` is read before the call returns.
   template <class T>

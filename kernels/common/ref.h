@@ -96,8 +96,7 @@ class Shape {
 
   constexpr Shape() = default;
   constexpr Shape(std::initializer_list<int64_t> dims) {
-    if (dims.size() > size_t(kMaxRank)) throw ShapeError("a shape has at most 5 dimensions");
-    for (int64_t d : dims) dims_[size_t(rank_++)] = d;
+    for (int64_t d : dims) push_back(d);
   }
 
   constexpr int rank() const { return rank_; }
@@ -112,6 +111,7 @@ class Shape {
   constexpr int64_t cols() const { return rank_ == 0 ? 1 : dims_[size_t(rank_ - 1)]; }
   constexpr void push_back(int64_t d) {
     if (rank_ == kMaxRank) throw ShapeError("a shape has at most 5 dimensions");
+    if (d < 0) throw ShapeError("a dimension is negative");
     dims_[size_t(rank_++)] = d;
   }
   constexpr bool operator==(const Shape& o) const {
