@@ -56,10 +56,10 @@ std::vector<int> available_cores() {
 
 std::vector<CpuShare> share_cores(const std::vector<Device>& devices, int cores_each) {
   const std::vector<int> cores = available_cores();
-  int last = -1;  // highest index: cpu:i always gets the same cores, whoever else is named
+  int64_t count = 0;  // one past the highest index: cpu:i always gets the same cores, whoever else is named
   for (const Device& d : devices)
-    if (d.is_cpu()) last = std::max(last, d.index);
-  if (cores_each <= 0) cores_each = std::max(1, int(cores.size()) / (last + 1 > 0 ? last + 1 : 1));
+    if (d.is_cpu()) count = std::max(count, int64_t(d.index) + 1);
+  if (cores_each <= 0) cores_each = int(std::max<int64_t>(1, int64_t(cores.size()) / std::max<int64_t>(1, count)));
   std::vector<CpuShare> shares;
   for (const Device& d : devices) {
     CpuShare share;

@@ -1,0 +1,157 @@
+// Arenas: layout, initial values, versions, gradient slots, states and buffers.
+#include "kernels/common/step_scalars.h"
+#include "kernels/fill.h"
+#include "tests/support/support.h"
+
+namespace sluice {
+namespace {
+
+using testing::Each;
+using testing::ElementsAre;
+
+class ArenaTest : public test::OnEachDevice {
+ protected:
+  std::vector<float> read(const Tensor& t) const { return t.to_vector<float>(stream); }
+  std::vector<float> value(const Arena& a, const Param& p) const {
+    return read(a.values().flat_view(a.offset(p.index), p.shape));
+  }
+  void write(const GradSlot& slot, float v) const { launch(kernels::FillConstant{.y = slot.ref, .value = v}, stream); }
+  const Stream stream{device()};
+};
+
+TEST_P(ArenaTest, LaysGroupsOutOneAfterAnother) {
+  Init init;
+  const Param w0 = init.param("w0", {3, 5}, InitialValue::constant(1));
+  const Param b0 = init.group(1).param("b0", {5}, InitialValue::constant(2));
+  const Param w1 = init.param("w1", {17}, InitialValue::constant(3));
+  const Arena a(stream, init, 1);
+  EXPECT_EQ(a.offset(w0.index), 0);
+  EXPECT_EQ(a.offset(w1.index), 16);
+  EXPECT_EQ(a.offset(b0.index), 48);
+  ASSERT_EQ(a.segments().size(), 2u);
+  EXPECT_EQ(a.segments()[0].offset, 0);
+  EXPECT_EQ(a.segments()[0].count, 48);
+  EXPECT_EQ(a.segments()[1].offset, 48);
+  EXPECT_EQ(a.segments()[1].count, 16);
+  EXPECT_EQ(a.segments()[1].group, 1);
+  EXPECT_EQ(a.count(), 15 + 5 + 17);
+  EXPECT_EQ(a.values().numel(), a.grads().numel());
+  EXPECT_THAT(value(a, w0), Each(1.0f));
+  EXPECT_THAT(value(a, b0), Each(2.0f));
+  EXPECT_THAT(value(a, w1), Each(3.0f));
+  EXPECT_EQ(read(a.values())[15], 0.0f) << "padding starts at zero";
+  EXPECT_THAT(read(a.grads()), Each(0.0f));
+}
+
+TEST_P(ArenaTest, InitialValuesDependOnPathAndSeedAlone) {
+  const InitialValue uniform = InitialValue::uniform(0.5f);
+  Init whole;
+  whole.scope("stage0").param("w", {100}, uniform);
+  const Param in_whole = whole.scope("stage1").scope("dense").param("w", {7, 11}, uniform);
+  Init cut;
+  const Param in_cut = cut.scope("stage1").scope("dense").param("w", {7, 11}, uniform);
+  const Param other_path = cut.scope("stage2").param("w", {7, 11}, uniform);
+  const Arena a(stream, whole, 42), b(stream, cut, 42), c(stream, cut, 43);
+  EXPECT_EQ(b.specs()[0].path, "stage1.dense.w");
+  EXPECT_EQ(value(a, in_whole), value(b, in_cut));
+  EXPECT_NE(value(b, in_cut), value(c, in_cut)) << "another seed";
+  EXPECT_NE(value(b, in_cut), value(b, other_path)) << "another path";
+  double sum = 0;
+  for (const float v : value(a, in_whole)) {
+    EXPECT_LE(std::abs(v), 0.5f);
+    sum += double(v);
+  }
+  EXPECT_LT(std::abs(sum / 77), 0.15);
+}
+
+TEST_P(ArenaTest, VersionsNeverRepeat) {
+  Init init;
+  const Param p = init.param("p", {4}, InitialValue::constant(1));
+  Arena a(stream, init, 1);
+  const Arena b(stream, init, 1);
+  const Weights before = a.weights();
+  EXPECT_NE(before.version, 0u);
+  EXPECT_NE(before.version, b.weights().version);
+  EXPECT_EQ(before.at(p).version, before.version);
+  a.bump_version();
+  EXPECT_NE(a.weights().version, before.version);
+  EXPECT_NE(a.weights().version, b.weights().version);
+  EXPECT_EQ(a.weights().at(p).ref.data, before.at(p).ref.data);
+  EXPECT_EQ(a.weights().at(p).ref.shape, p.shape);
+}
+
+TEST_P(ArenaTest, FirstGradientOfAStepWrites) {
+  Init init;
+  const Param p = init.param("p", {3}, InitialValue::constant(0));
+  const Param never = init.param("never", {2}, InitialValue::constant(0));
+  Arena a(stream, init, 1);
+  for (int step = 0; step < 2; ++step) {
+    a.begin_step();
+    EXPECT_FALSE(a.grad(p).accumulate);
+    EXPECT_TRUE(a.grad(p).accumulate);
+    write(a.grad(p), 5);
+    a.finish_grads(stream);
+    EXPECT_THAT(read(a.grads().flat_view(a.offset(p.index), {3})), Each(5.0f));
+    EXPECT_THAT(read(a.grads().flat_view(a.offset(never.index), {2})), Each(0.0f));
+  }
+  a.begin_step();
+  write(a.grad(never), 9);
+  a.begin_step();
+  a.finish_grads(stream);  // nobody wrote in this step: nothing stale is left
+  EXPECT_THAT(read(a.grads()), Each(0.0f));
+}
+
+TEST_P(ArenaTest, StatesAreZeroAndBuffersApart) {
+  Init init;
+  init.param("p", {3}, InitialValue::constant(1));
+  const Buffer mean = init.buffer("mean", {5}, 0);
+  const Buffer var = init.scope("bn").buffer("var", {5}, 1);
+  Arena a(stream, init, 1);
+  EXPECT_EQ(a.states(), 0);
+  EXPECT_EQ(a.state(stream, 1).numel(), a.values().numel());
+  EXPECT_EQ(a.states(), 2);
+  EXPECT_THAT(read(a.state(stream, 0)), Each(0.0f));
+  EXPECT_EQ(a.state(stream, 1).storage(), a.state(stream, 1).storage()) << "made once";
+  EXPECT_THAT(read(a.buffer(mean)), Each(0.0f));
+  EXPECT_THAT(read(a.buffer(var)), Each(1.0f));
+  EXPECT_EQ(a.buffer_specs()[1].path, "bn.var");
+  EXPECT_EQ(a.count(), 3) << "buffers are not trained";
+  EXPECT_GT(stream.pool().in_use(MemoryTag::kOptimizer), 0);
+}
+
+TEST_P(ArenaTest, LeavesNothingBehind) {
+  {
+    Init init;
+    init.param("p", {1000}, InitialValue::uniform(1));
+    Arena a(stream, init, 1);
+    a.state(stream, 0);
+    EXPECT_EQ(stream.pool().live_blocks(), 4);
+  }
+  EXPECT_EQ(stream.pool().live_blocks(), 0);
+}
+
+TEST_P(ArenaTest, MayBeEmpty) {
+  Arena a(stream, Init(), 1);
+  a.begin_step();
+  a.finish_grads(stream);
+  EXPECT_EQ(a.count(), 0);
+  EXPECT_TRUE(a.segments().empty());
+  EXPECT_NO_THROW(stream.sync());
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, ArenaTest, testing::ValuesIn(test::test_devices()), test::device_label);
+
+TEST(InitTest, RefusesTakenPathsAndUnknownGroups) {
+  Init init;
+  Init inner = init.scope("a");
+  inner.param("w", {1}, InitialValue::constant(0));
+  inner.buffer("w", {1}, 0);  // another list
+  EXPECT_THROW(init.scope("a").param("w", {2}, InitialValue::constant(0)), ConfigError);
+  EXPECT_THROW(inner.buffer("w", {1}, 0), ConfigError);
+  EXPECT_THROW(init.group(-1), ConfigError);
+  EXPECT_THROW(init.group(kMaxGroups), ConfigError);
+  EXPECT_EQ(init.params().size(), 1u);
+}
+
+}  // namespace
+}  // namespace sluice
