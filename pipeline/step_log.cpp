@@ -40,8 +40,7 @@ void StepLog::retire() {
   ended_.pop_front();
   for (const float v : out.values)
     if (!std::isfinite(v))
-      throw NumericError(
-          str("loss of stage ", stage_, " is ", std::isnan(v) ? "nan" : "infinite", " at step ", out.step));
+      throw NumericError(str("loss of stage ", stage_, " is ", std::isnan(v) ? "nan" : "inf", " at step ", out.step));
   if (report_) report_(out);
 }
 

@@ -6,7 +6,7 @@ namespace {
 
 class LedgerTest : public testing::Test {
  protected:
-  Saved keep(const Tensor& t, SaveKind k = SaveKind::kActivation) { return Saved(t, k, &ledger); }
+  Saved keep(const Tensor& kept, SaveKind k = SaveKind::kActivation) { return {kept, k, &ledger}; }
   int64_t bytes(SaveKind k) const { return ledger.bytes(k); }
 
   const Stream stream{Device{}};
