@@ -9,15 +9,16 @@
 namespace sluice::kernels {
 namespace {
 
-constexpr int64_t kLine = 128;     // elements that an inner loop runs over at least
-constexpr int64_t kBlock = 16384;  // elements of a block: read twice by the statistics, the second time from L2
+constexpr int64_t kLine = 128;    // elements that an inner loop runs over at least
+constexpr int64_t kBlock = 8192;  // elements of a block at least: the statistics read it twice, then from L1
+constexpr int64_t kDepth = 32;    // lines of a block at least, so that the sums of blocks are few against the rows
 
 /// x as lines of `width` elements: one row each, or several where the channels are few, so that inner loops are long.
 struct Layout {
   explicit Layout(const Shape& s) : rows(s.rows()), channels(s.cols()) {
     repeat = channels > 0 && channels < kLine ? (kLine + channels - 1) / channels : 1;
     width = repeat * channels;
-    block_rows = std::max<int64_t>(4, kBlock / std::max<int64_t>(1, width)) * repeat;
+    block_rows = std::max(kDepth, kBlock / std::max<int64_t>(1, width)) * repeat;
     blocks = channels > 0 ? (rows + block_rows - 1) / block_rows : 0;
   }
   int64_t rows_of(int64_t block) const { return std::min(block_rows, rows - block * block_rows); }
@@ -33,11 +34,12 @@ struct Layout {
     for (int64_t r = 0; r < repeat; ++r) std::copy_n(from, channels, to + r * channels);
     return to + width;
   }
-  /// The sum over the repeats of one channel.
-  double fold(const float* line, int64_t channel) const {
-    double sum = 0;
-    for (int64_t r = 0; r < repeat; ++r) sum += double(line[r * channels + channel]);
-    return sum;
+  /// line[0, channels) = the sums of the channels over the repeats.
+  void fold(float* line) const {
+    for (int64_t r = 1; r < repeat; ++r) {
+#pragma omp simd
+      for (int64_t ch = 0; ch < channels; ++ch) line[ch] += line[r * channels + ch];
+    }
   }
 
   int64_t rows, channels, repeat, width, block_rows, blocks;
@@ -99,7 +101,7 @@ void add_pairs(int64_t lines, int64_t width, float* first, float* second, Term&&
 }
 
 /// What is known of a block: its mean rounded to float (the same in all repeats), and the sums of x - mean, which is
-/// what the rounding lost, and of its square. Each [width].
+/// what the rounding lost, and of its square. Each [width], in the end [channels].
 struct BlockMoments {
   BlockMoments(float* blocks, const Layout& l, int64_t b)
       : mean(blocks + 3 * b * l.width), drift(mean + l.width), square(drift + l.width) {}
@@ -112,7 +114,8 @@ void find_moments(const T* x, const Layout& l, int64_t block, const BlockMoments
   l.lines(block, [&](int64_t first, int64_t lines, int64_t width) {
     add_lines(lines, width, m.mean, [in = x + first](int64_t i) { return float(in[i]); });
   });
-  for (int64_t ch = 0; ch < l.channels; ++ch) m.mean[ch] = float(l.fold(m.mean, ch) / double(l.rows_of(block)));
+  l.fold(m.mean);
+  for (int64_t ch = 0; ch < l.channels; ++ch) m.mean[ch] /= float(l.rows_of(block));
   for (int64_t r = 1; r < l.repeat; ++r) std::copy_n(m.mean, l.channels, m.mean + r * l.channels);
   l.lines(block, [&](int64_t first, int64_t lines, int64_t width) {
     add_pairs(lines, width, m.drift, m.square, [in = x + first, mean = m.mean](int64_t i, int64_t j) {
@@ -120,27 +123,33 @@ void find_moments(const T* x, const Layout& l, int64_t block, const BlockMoments
       return Pair{d, d * d};
     });
   });
+  l.fold(m.drift);
+  l.fold(m.square);
 }
 
-/// Mean and sum of squared distances of all rows from those of the blocks (Chan, Golub, LeVeque 1979), one channel.
-struct Moments {
-  double mean = 0, square = 0;
-};
-Moments combine(const Layout& l, float* blocks, int64_t channel) {
-  Moments m;
-  double origin = 0;  // of the block means, so that their squares do not cancel
+/// Mean and sum of squared distances of all rows from those of the blocks (Chan, Golub, LeVeque 1979), per channel.
+/// The means of blocks count from that of the first, so that their squares do not cancel.
+void combine(const Layout& l, float* blocks, double* mean, double* square) {
+  std::fill_n(mean, l.channels, 0.0);
+  std::fill_n(square, l.channels, 0.0);
+  if (l.rows == 0) return;
+  const float* origin = blocks;
   for (int64_t b = 0; b < l.blocks; ++b) {
     const BlockMoments block(blocks, l, b);
-    const double n = double(l.rows_of(b)), drift = l.fold(block.drift, channel);
-    if (b == 0) origin = double(block.mean[channel]);
-    const double from_origin = double(block.mean[channel]) - origin + drift / n;
-    m.mean += n * from_origin;
-    m.square += l.fold(block.square, channel) - drift * drift / n + n * from_origin * from_origin;
+    const double n = double(l.rows_of(b));
+#pragma omp simd
+    for (int64_t ch = 0; ch < l.channels; ++ch) {
+      const double drift = double(block.drift[ch]);
+      const double from_origin = double(block.mean[ch]) - double(origin[ch]) + drift / n;
+      mean[ch] += n * from_origin;
+      square[ch] += double(block.square[ch]) - drift * drift / n + n * from_origin * from_origin;
+    }
   }
-  if (l.rows == 0) return m;
-  m.square -= m.mean * m.mean / double(l.rows);
-  m.mean = origin + m.mean / double(l.rows);
-  return {m.mean, std::max(0.0, m.square)};
+  for (int64_t ch = 0; ch < l.channels; ++ch) {
+    square[ch] -= mean[ch] * mean[ch] / double(l.rows);
+    square[ch] = square[ch] < 0.0 ? 0.0 : square[ch];  // NaN stays
+    mean[ch] = double(origin[ch]) + mean[ch] / double(l.rows);
+  }
 }
 
 /// dz, the gradient in front of ReLU, and the recomputed or saved value that says where ReLU was open.
@@ -188,18 +197,21 @@ void add_gradients(const Gradient<T, M>& dz, T* out, int64_t lines, int64_t widt
 template <>
 void BatchNormStatistics::cpu<kIsa>(CpuContext& c) const {
   const Layout l(x.shape);
-  float* blocks = static_cast<float*>(c.workspace(size_t(3 * l.blocks * l.width) * sizeof(float)));
+  const size_t totals = size_t(2 * l.channels) * sizeof(double), all = size_t(3 * l.blocks * l.width) * sizeof(float);
+  auto* means = static_cast<double*>(c.workspace(totals + all));
+  double* squares = means + l.channels;
+  auto* blocks = reinterpret_cast<float*>(squares + l.channels);
   visit_float(x.dtype, [&]<class T>() {
     parallel_for(c, l.blocks, [&, in = x.as<T>()](int64_t b) { find_moments(in, l, b, BlockMoments(blocks, l, b)); });
   });
+  combine(l, blocks, means, squares);
+  const double n = double(std::max<int64_t>(1, l.rows));
   for (int64_t ch = 0; ch < l.channels; ++ch) {
-    const Moments m = combine(l, blocks, ch);
-    const double n = double(std::max<int64_t>(1, l.rows)), variance = m.square / n;
-    write_stats(stats, ch, float(m.mean), variance + double(eps), gamma, beta);
+    write_stats(stats, ch, float(means[ch]), squares[ch] / n + double(eps), gamma, beta);
     if (!running_mean.defined() || l.rows == 0) continue;
     float &mean = running_mean.as<float>()[ch], &var = running_var.as<float>()[ch];
-    mean += momentum * (float(m.mean) - mean);
-    var += momentum * (float(m.square / std::max(1.0, n - 1.0)) - var);
+    mean += momentum * (float(means[ch]) - mean);
+    var += momentum * (float(squares[ch] / std::max(1.0, n - 1.0)) - var);
   }
 }
 
@@ -243,31 +255,35 @@ void BatchNormApply::cpu<kIsa>(CpuContext& c) const {
 template <>
 void BatchNormGradSums::cpu<kIsa>(CpuContext& c) const {
   const Layout l(x.shape);
-  float* mean = static_cast<float*>(c.workspace(size_t((3 + 2 * l.blocks) * l.width) * sizeof(float)));
+  const size_t totals = size_t(2 * l.channels) * sizeof(double);
+  auto* total = static_cast<double*>(c.workspace(totals + size_t((3 + 2 * l.blocks) * l.width) * sizeof(float)));
+  auto* mean = reinterpret_cast<float*>(total + 2 * l.channels);
   float* scale = l.spread(row(stats, BatchNormRow::kMean), mean);
   float* shift = l.spread(row(stats, BatchNormRow::kScale), scale);
   float* blocks = l.spread(row(stats, BatchNormRow::kShift), shift);
-  std::fill_n(blocks, 2 * l.blocks * l.width, 0.0f);
   visit_float(x.dtype, [&]<class T>() {
     visit_mask(mask, [&]<BatchNormMask M>() {
       const Gradient<T, M> dz{x.as<T>(), dy.as<T>(), y.as<T>(), mean, scale, shift};
       parallel_for(c, l.blocks, [&, out = dresidual.as<T>()](int64_t b) {
-        l.lines(b, [&, sum = blocks + 2 * b * l.width](int64_t first, int64_t lines, int64_t width) {
-          if (out != nullptr) return add_gradients<true>(dz.at(first), out + first, lines, width, sum, sum + l.width);
-          add_gradients<false>(dz.at(first), out, lines, width, sum, sum + l.width);
+        float *sum = blocks + 2 * b * l.width, *product = sum + l.width;
+        std::fill_n(sum, 2 * l.width, 0.0f);
+        l.lines(b, [&](int64_t first, int64_t lines, int64_t width) {
+          if (out != nullptr) return add_gradients<true>(dz.at(first), out + first, lines, width, sum, product);
+          add_gradients<false>(dz.at(first), out, lines, width, sum, product);
         });
+        l.fold(sum);
+        l.fold(product);
       });
     });
   });
-  for (int64_t ch = 0; ch < l.channels; ++ch) {
-    double sum = 0, product = 0;
-    for (int64_t b = 0; b < l.blocks; ++b) {
-      sum += l.fold(blocks + 2 * b * l.width, ch);
-      product += l.fold(blocks + (2 * b + 1) * l.width, ch);
-    }
-    sums.as<float>()[ch] = float(sum);
-    sums.as<float>()[l.channels + ch] = float(product);
+  std::fill_n(total, 2 * l.channels, 0.0);
+  for (int64_t b = 0; b < 2 * l.blocks; ++b) {  // in block order, sums and products in turn
+    double* to = total + b % 2 * l.channels;
+    const float* from = blocks + b * l.width;
+#pragma omp simd
+    for (int64_t ch = 0; ch < l.channels; ++ch) to[ch] += double(from[ch]);
   }
+  for (int64_t j = 0; j < 2 * l.channels; ++j) sums.as<float>()[j] = float(total[j]);
 }
 
 template <>

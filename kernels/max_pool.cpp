@@ -22,24 +22,38 @@ inline void challenge(float v, int32_t k, float& best, int32_t& winner) {
   winner = (k & wins) | (winner & ~wins);
 }
 
+/// f.operator()<n>(ch) for runs of n channels, n known to the compiler: a loop whose narrowest type is a byte would
+/// else be vectorised for 64 channels, and run element by element with fewer.
+template <class F>
+void for_runs(int64_t channels, F&& f) {
+  int64_t ch = 0;
+  for (; ch + 16 <= channels; ch += 16) f.template operator()<16>(ch);
+  for (; ch + 8 <= channels; ch += 8) f.template operator()<8>(ch);
+  for (; ch < channels; ++ch) f.template operator()<1>(ch);
+}
+
 /// One output row from two input rows, `width` outputs of `channels`.
 template <bool kIndex, class T>
 void row_by_two(const T* x, T* y, uint8_t* index, int64_t width, int64_t channels) {
   const int64_t line = 2 * width * channels;
   for (int64_t q = 0; q < width; ++q) {
-    const T *a = x + 2 * q * channels, *b = a + channels, *c = a + line, *d = c + channels;
-    T* out = y + q * channels;
-    uint8_t* at = index + (kIndex ? q * channels : 0);
+    for_runs(channels, [&]<int kRun>(int64_t ch) {
+      const T *a = x + 2 * q * channels + ch, *b = a + channels, *c = a + line, *d = c + channels;
+      const int64_t at = q * channels + ch;
+      int32_t winners[kRun];
 #pragma omp simd
-    for (int64_t ch = 0; ch < channels; ++ch) {
-      float best = float(a[ch]);
-      int32_t winner = 0;
-      challenge(float(b[ch]), 1, best, winner);
-      challenge(float(c[ch]), 2, best, winner);
-      challenge(float(d[ch]), 3, best, winner);
-      store(out[ch], best);
-      if constexpr (kIndex) at[ch] = uint8_t(winner);
-    }
+      for (int i = 0; i < kRun; ++i) {
+        float best = float(a[i]);
+        int32_t winner = 0;
+        challenge(float(b[i]), 1, best, winner);
+        challenge(float(c[i]), 2, best, winner);
+        challenge(float(d[i]), 3, best, winner);
+        store(y[at + i], best);
+        winners[i] = winner;
+      }
+      if constexpr (kIndex)
+        for (int i = 0; i < kRun; ++i) index[at + i] = uint8_t(winners[i]);
+    });
   }
 }
 
@@ -96,18 +110,20 @@ template <class T>
 void grad_row_by_two(const T* dy, const uint8_t* index, T* dx, int64_t width, int64_t channels) {
   const int64_t line = 2 * width * channels;
   for (int64_t q = 0; q < width; ++q) {
-    T *a = dx + 2 * q * channels, *b = a + channels, *c = a + line, *d = c + channels;
-    const T* g = dy + q * channels;
-    const uint8_t* at = index + q * channels;
+    for_runs(channels, [&]<int kRun>(int64_t ch) {
+      T *a = dx + 2 * q * channels + ch, *b = a + channels, *c = a + line, *d = c + channels;
+      const int64_t at = q * channels + ch;
+      int32_t winners[kRun];
+      for (int i = 0; i < kRun; ++i) winners[i] = index[at + i];
 #pragma omp simd
-    for (int64_t ch = 0; ch < channels; ++ch) {
-      const int32_t k = at[ch];
-      const float v = float(g[ch]);
-      store(a[ch], k == 0 ? v : 0.0f);
-      store(b[ch], k == 1 ? v : 0.0f);
-      store(c[ch], k == 2 ? v : 0.0f);
-      store(d[ch], k == 3 ? v : 0.0f);
-    }
+      for (int i = 0; i < kRun; ++i) {
+        const float v = float(dy[at + i]);
+        store(a[i], winners[i] == 0 ? v : 0.0f);
+        store(b[i], winners[i] == 1 ? v : 0.0f);
+        store(c[i], winners[i] == 2 ? v : 0.0f);
+        store(d[i], winners[i] == 3 ? v : 0.0f);
+      }
+    });
   }
 }
 
