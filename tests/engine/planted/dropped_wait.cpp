@@ -16,9 +16,9 @@ int main(int, char** argv) {
   const Tensor x = Tensor::from<float>(first, ones, {64, 64}), w = Tensor::from<float>(first, ones, {64, 64});
   const Tensor h = Tensor::empty(first, {64, 64}), y = Tensor::empty(second, {64, 64});
   second.wait(first.record());  // the operands are there; h is not
-  launch(kernels::Matmul{.x = x.cref(), .w = w.cref(), .y = h.ref()}, first);
+  launch(kernels::Matmul{.x = x.cref(), .w = w.cref(), .bias = {}, .y = h.ref()}, first);
   if (!fault) second.wait(first.record());
-  launch(kernels::Matmul{.x = h.cref(), .w = w.cref(), .y = y.ref()}, second);
+  launch(kernels::Matmul{.x = h.cref(), .w = w.cref(), .bias = {}, .y = y.ref()}, second);
   second.sync();
   first.sync();
   return 0;

@@ -19,7 +19,7 @@ int main(int, char** argv) {
   reader.wait(owner.record());
   std::promise<void> late;
   reader.enqueue([&](CpuContext&) { late.get_future().wait(); });  // the read comes after the owner's free
-  launch(kernels::Matmul{.x = x.cref(), .w = w.cref(), .y = y.ref()}, reader);
+  launch(kernels::Matmul{.x = x.cref(), .w = w.cref(), .bias = {}, .y = y.ref()}, reader);
   if (!fault) x.storage()->record_use(reader);
   x = {};
   if (fault) owner.sync();
