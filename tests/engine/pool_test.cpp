@@ -27,7 +27,8 @@ TEST_P(PoolTest, AlignsAndSeparatesBlocks) {
   const size_t alignment = device().is_cpu() ? 64 : 256;
   std::map<uintptr_t, size_t> taken;
   std::vector<StoragePtr> blocks;
-  for (const size_t bytes : {0, 1, 63, 64, 255, 257, 4095, 4097, 65537, 1048575, 1048577, 3000001}) {
+  for (const size_t bytes :
+       std::initializer_list<size_t>{0, 1, 63, 64, 255, 257, 4095, 4097, 65537, 1048575, 1048577, 3000001}) {
     blocks.push_back(block(bytes));
     EXPECT_GE(blocks.back()->bytes(), bytes);
     const auto begin = reinterpret_cast<uintptr_t>(blocks.back()->data());
@@ -230,7 +231,7 @@ TEST(Workspace, GrowsToTheLargestRequestAndStays) {
   const Stream s{Device{}};
   std::vector<void*> leased;
   int64_t calls = 0;
-  for (const size_t bytes : {1000, 3000000, 1000, 3000000}) {
+  for (const size_t bytes : std::initializer_list<size_t>{1000, 3000000, 1000, 3000000}) {
     s.enqueue([&leased, bytes](CpuContext& c) {
       leased.push_back(c.workspace(bytes));
       std::memset(leased.back(), 1, bytes);

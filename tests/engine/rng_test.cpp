@@ -34,7 +34,7 @@ TEST(PathHash, IsFnv1a) {  // the algorithm's published test vectors
 TEST(RngKey, DiffersInEveryPart) {
   std::set<std::pair<uint32_t, uint32_t>> keys;
   const auto add = [&](PhiloxKey k) { EXPECT_TRUE(keys.emplace(k.a, k.b).second); };
-  for (const uint64_t seed : {0, 1, 7})
+  for (const uint64_t seed : {uint64_t{0}, uint64_t{1}, uint64_t{7}})
     for (const uint32_t view : {0u, 1u})
       for (const char* path : {"", "a", "b.w"})
         for (const RngPurpose p : {RngPurpose::kInit, RngPurpose::kDropout, RngPurpose::kAugment, RngPurpose::kShuffle})
