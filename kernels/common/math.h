@@ -51,7 +51,8 @@ SLUICE_HD float exp(float x) {
 /// Natural logarithm, 1 ulp, of denormals too; log(0) = -infinity, NaN below.
 SLUICE_HD float log(float x) {
   const bool tiny = x < 1.17549435e-38f;
-  const int32_t from_root = to_bits(tiny ? x * 33554432.0f : x) - 0x3f3504f3;  // exponent counts from sqrt(1/2)
+  // The exponent counts from sqrt(1/2). Unsigned: a negative x, whose result is NaN below, would overflow.
+  const auto from_root = int32_t(uint32_t(to_bits(tiny ? x * 33554432.0f : x)) - 0x3f3504f3u);
   const float e = float((from_root >> 23) - (tiny ? 25 : 0));
   const float f = from_bits((from_root & 0x7fffff) + 0x3f3504f3) - 1.0f;  // x = 2^e (1 + f), |f| < 0.42
   float p = -7.634496689e-2f;

@@ -7,7 +7,6 @@ namespace sluice {
 namespace {
 
 using testing::Each;
-using testing::ElementsAre;
 
 class ArenaTest : public test::OnEachDevice {
  protected:
