@@ -63,7 +63,7 @@ TEST(Stream, WaitOrdersTwoStreams) {
 
 TEST(Stream, WaitForOwnEventThroughAnyHandlePasses) {
   const Stream a(kCpu);
-  const Stream copy = a;
+  const Stream copy(a.core());
   Gate gate;
   gate.hold(a);
   const Event e = copy.record();

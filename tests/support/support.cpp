@@ -168,7 +168,7 @@ void expect_close(const std::vector<double>& got, const std::vector<double>& exp
 double bound(DType t) { return t == DType::kBF16 ? 1e-2 : 2e-5; }
 
 double gradient_error(const Stream& s, const Init& init, const std::vector<Tensor>& inputs,
-                      const std::function<Var(Ctx&, const std::vector<Var>&)>& f, GradCheck o) {
+                      const std::function<Var(Ctx&, const std::vector<Var>&)>& f, const GradCheck& o) {
   Arena arena(s, init, 11);
   Pass p;
   forward(p, s, arena, inputs, f, o.training);
@@ -209,7 +209,7 @@ double gradient_error(const Stream& s, const Init& init, const std::vector<Tenso
 }
 
 void check_gradients(const Stream& s, const Init& init, const std::vector<Tensor>& inputs,
-                     const std::function<Var(Ctx&, const std::vector<Var>&)>& f, GradCheck options) {
+                     const std::function<Var(Ctx&, const std::vector<Var>&)>& f, const GradCheck& options) {
   EXPECT_LT(gradient_error(s, init, inputs, f, options), options.bound);
 }
 

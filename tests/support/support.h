@@ -65,9 +65,9 @@ struct GradCheck {
 /// Compares the tape's gradients of sum(f * direction) with central differences, for `probes` elements of every f32
 /// input and every parameter of `init`. f must be a deterministic function of its inputs and parameters.
 void check_gradients(const Stream& s, const Init& init, const std::vector<Tensor>& inputs,
-                     const std::function<Var(Ctx&, const std::vector<Var>&)>& f, GradCheck options = {});
+                     const std::function<Var(Ctx&, const std::vector<Var>&)>& f, const GradCheck& options = {});
 /// The largest normalised error that check_gradients would compare with its bound.
 double gradient_error(const Stream& s, const Init& init, const std::vector<Tensor>& inputs,
-                      const std::function<Var(Ctx&, const std::vector<Var>&)>& f, GradCheck options = {});
+                      const std::function<Var(Ctx&, const std::vector<Var>&)>& f, const GradCheck& options = {});
 
 }  // namespace sluice::test
