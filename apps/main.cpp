@@ -11,8 +11,10 @@
 namespace {
 
 /// An idle OpenMP team that spins costs its neighbour 10 %, and libgomp reads its policy when it is loaded: so the
-/// command starts itself once more with the policy set.
+/// command starts itself once more with the policy set. LLVM's runtime, in builds with clang, would move the workers
+/// off their cores.
 void restart_with_passive_waiting(char** argv) {
+  setenv("KMP_AFFINITY", "disabled", 0);
   if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   setenv("OMP_WAIT_POLICY", "passive", 1);
   execv("/proc/self/exe", argv);  // returns only when it fails; then the teams spin and the rest still works

@@ -24,7 +24,9 @@ Device parse_device(const std::string& text);
 /// Parses a comma-separated list. Throws ConfigError when it is empty or names a device twice.
 std::vector<Device> parse_devices(const std::string& text);
 
-/// How a CPU stream's worker runs: its OpenMP team and the cores it is bound to (none: not bound).
+/// How a CPU stream's worker runs: its OpenMP team and the cores it is bound to (none: not bound). LLVM's OpenMP, which
+/// clang links, binds threads itself, to the cores of whoever used it first: run such programs with
+/// KMP_AFFINITY=disabled.
 struct CpuShare {
   int team = 1;
   std::vector<int> cores;
