@@ -89,20 +89,26 @@ class Pair {
   std::vector<std::unique_ptr<Training>> runs_;
 };
 
+/// Rounds of equal stretches, so that a drift of the machine's speed meets all rows alike: what is compared runs side
+/// by side, in reverse order every other round. Rows that are trained to the end go on afterwards.
 void run_rounds(const DemoOptions& o, std::vector<DemoRow>& rows, Pair& pair, Ceiling& ceiling) {
-  constexpr int kRounds = 3, kShort = 60, kWarmUp = 3;
+  constexpr int kRounds = 6, kWarmUp = 3;
   const int64_t all = o.steps > 0 ? o.steps : rows[0].training().total_steps();
+  const int64_t stretch = std::min<int64_t>(80, std::max<int64_t>(1, all / kRounds));
   for (DemoRow& r : rows) r.run(kWarmUp, "warm-up", false);
   pair.rate(kWarmUp);
+  std::vector<std::string> order = {"bp2", "bp1", "split", "al", "al_seq"};
   for (int round = 0; round < kRounds; ++round) {
-    for (DemoRow& r : rows) {
-      const int64_t left = all - r.training().step();
-      const int64_t steps = r.trained() ? left / (kRounds - round) : std::min<int64_t>(kShort, all);
-      r.run(steps, fmt::format("{}/{}", round + 1, kRounds), true);
-    }
-    const DemoRow& alone = find_row(rows, "al_seq");
-    ceiling.pair_over_two.push_back(pair.rate(std::min<int64_t>(kShort, all)) / (2 * alone.rates().back()));
+    double both = 0;
+    if (round % 2 == 1) both = pair.rate(stretch);
+    for (const std::string& key : order)
+      find_row(rows, key).run(stretch, fmt::format("{}/{}", round + 1, kRounds), true);
+    if (round % 2 == 0) both = pair.rate(stretch);
+    ceiling.pair_over_two.push_back(both / (2 * find_row(rows, "al_seq").rates().back()));
+    std::reverse(order.begin(), order.end());
   }
+  for (DemoRow& r : rows)
+    if (r.trained() && r.training().step() < all) r.run(all - r.training().step(), "the rest", false);
   for (DemoRow& r : rows) r.evaluate();
 }
 

@@ -22,14 +22,14 @@ class DemoRow {
   const std::string& title() const { return title_; }
   bool trained() const { return trained_; }  // for whole epochs, not only for its speed
   const Training& training() const { return *training_; }
-  const std::vector<double>& rates() const { return rates_; }
+  const std::vector<double>& rates() const { return rates_; }  // samples per second, by stretch
 
   double samples_per_s() const;  // median over stretches
   double test_accuracy() const { return accuracy_; }
-  double busy_per_step() const;             // seconds, all devices
-  std::vector<double> idle_shares() const;  // per device
-  double idle_share() const;                // over all devices
-  std::vector<double> stage_seconds() const;
+  std::vector<double> idle_shares() const;    // per device
+  double idle_share() const;                  // over all devices
+  std::vector<double> stage_seconds() const;  // per stage: what a step takes of its device, from medians over steps
+  double busy_per_step() const;               // their sum
   std::string trace_json() const;
   const std::vector<StepReport>& steps() const { return steps_; }
   int64_t bytes_stored() const { return training_->stored_peak(); }
@@ -40,13 +40,14 @@ class DemoRow {
   bool trained_;
   std::unique_ptr<Training> training_;
   std::unique_ptr<Trace> trace_;
-  std::vector<double> rates_, busy_s_;
+  std::vector<double> rates_;          // by stretch
+  std::vector<double> device_busy_s_;  // by device, over all stretches
   std::vector<StepReport> steps_;
   double wall_s_ = 0, accuracy_ = 0;
-  int64_t counted_steps_ = 0;
 };
 
 const DemoRow& find_row(const std::vector<DemoRow>& rows, const std::string& key);
+DemoRow& find_row(std::vector<DemoRow>& rows, const std::string& key);
 
 /// What streaming can reach on this machine: stages cannot be cut further, and two devices share memory and clocks.
 struct Ceiling {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <sstream>
 
 #include "apps/demo.h"
@@ -22,10 +23,9 @@ double median(std::vector<double> v) {
 }
 
 /// The median over rounds of a / b, round by round, so that a drift of the machine's speed cancels.
-double paired(const DemoRow& a, const DemoRow& b) {
+double paired(const std::vector<double>& a, const std::vector<double>& b) {
   std::vector<double> ratios;
-  for (size_t i = 0; i < std::min(a.rates().size(), b.rates().size()); ++i)
-    ratios.push_back(a.rates()[i] / b.rates()[i]);
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) ratios.push_back(a[i] / b[i]);
   return median(ratios);
 }
 
@@ -36,9 +36,9 @@ struct Comparison {
 Comparison compare(const std::vector<DemoRow>& rows, const Ceiling& ceiling) {
   const DemoRow& al = find_row(rows, "al");
   Comparison c{};
-  c.over_split = paired(al, find_row(rows, "split"));
-  c.over_bp2 = paired(al, find_row(rows, "bp2"));
-  c.over_sequential = paired(al, find_row(rows, "al_seq"));
+  c.over_split = paired(al.rates(), find_row(rows, "split").rates());
+  c.over_bp2 = paired(al.rates(), find_row(rows, "bp2").rates());
+  c.over_sequential = paired(al.rates(), find_row(rows, "al_seq").rates());
   c.share_of_ceiling = c.over_sequential / ceiling.speedup();
   c.busy_over_bp1 = find_row(rows, "split").busy_per_step() / find_row(rows, "bp1").busy_per_step();
   return c;
@@ -51,8 +51,8 @@ DemoRow::DemoRow(std::string key, std::string title, bool trained, std::unique_p
       title_(std::move(title)),
       trained_(trained),
       training_(std::move(training)),
-      trace_(std::make_unique<Trace>(3000)),
-      busy_s_(training_->devices().size()) {}
+      trace_(std::make_unique<Trace>(20000)),
+      device_busy_s_(training_->devices().size()) {}
 
 void DemoRow::run(int64_t steps, const std::string& label, bool counts) {
   const int64_t batch = training_->config().batch, begin = training_->step();
@@ -69,30 +69,28 @@ void DemoRow::run(int64_t steps, const std::string& label, bool counts) {
   bar.finish();
   if (!counts) return;
   rates_.push_back(double(result.steps * batch) / result.wall_s);
-  for (size_t i = 0; i < busy_s_.size(); ++i) busy_s_[i] += result.busy_s[i];
+  for (size_t i = 0; i < device_busy_s_.size(); ++i) device_busy_s_[i] += result.busy_s[i];
   wall_s_ += result.wall_s;
-  counted_steps_ += result.steps;
 }
 
 void DemoRow::evaluate() { accuracy_ = training_->evaluate().accuracy(); }
 
 double DemoRow::samples_per_s() const { return median(rates_); }
-double DemoRow::busy_per_step() const {
-  double sum = 0;
-  for (const double b : busy_s_) sum += b;
-  return sum / double(counted_steps_);
-}
 std::vector<double> DemoRow::idle_shares() const {
   std::vector<double> shares;
-  for (const double b : busy_s_) shares.push_back(1 - b / wall_s_);
+  for (const double b : device_busy_s_) shares.push_back(1 - b / wall_s_);
   return shares;
 }
 double DemoRow::idle_share() const {
   double sum = 0;
   for (const double s : idle_shares()) sum += s;
-  return sum / double(busy_s_.size());
+  return sum / double(device_busy_s_.size());
 }
 std::vector<double> DemoRow::stage_seconds() const { return stage_costs(*trace_, int(training_->placement().size())); }
+double DemoRow::busy_per_step() const {
+  const std::vector<double> stages = stage_seconds();
+  return std::accumulate(stages.begin(), stages.end(), 0.0);
+}
 
 std::string DemoRow::trace_json() const {
   std::vector<std::string> names;
@@ -106,6 +104,9 @@ const DemoRow& find_row(const std::vector<DemoRow>& rows, const std::string& key
   for (const DemoRow& r : rows)
     if (r.key() == key) return r;
   throw Error("no row " + key);
+}
+DemoRow& find_row(std::vector<DemoRow>& rows, const std::string& key) {
+  return const_cast<DemoRow&>(find_row(std::as_const(rows), key));
 }
 
 double Ceiling::stage_sum() const {

@@ -60,17 +60,19 @@ std::string schedule_name(const RunConfig& c, bool error_crosses, int devices) {
 }
 
 std::vector<double> stage_costs(const Trace& trace, int stages) {
-  std::vector<std::vector<double>> forward(static_cast<size_t>(stages)), backward(forward), update(forward);
+  std::vector<std::vector<double>> forward(static_cast<size_t>(stages)), backward(forward), update(forward),
+      send(forward);
   for (const Trace::Span& s : trace.spans()) {
     const double spent = s.end.time() - s.begin.time();
     const auto stage = size_t(s.action.stage);
     if (s.action.what == Do::kForward) forward[stage].push_back(spent);
     if (s.action.what == Do::kBackward) backward[stage].push_back(spent);
     if (s.action.what == Do::kUpdate) update[stage].push_back(spent);
+    if (s.action.what == Do::kSend) send[stage].push_back(spent);
   }
   std::vector<double> costs;
   for (size_t i = 0; i < forward.size(); ++i)
-    costs.push_back(median(forward[i]) + median(backward[i]) + median(update[i]));
+    costs.push_back(median(forward[i]) + median(backward[i]) + median(update[i]) + median(send[i]));
   return costs;
 }
 

@@ -80,7 +80,7 @@ class Training {
 
 /// Seconds that each stage takes for one step on one device of the configuration, measured over a few steps.
 std::vector<double> measure_stage_costs(const RunConfig& config, const TrainingData& data);
-/// The same from the spans of a trace: medians over steps.
+/// The same from the spans of a trace: the medians over steps of its forward, backward, update and sends.
 std::vector<double> stage_costs(const Trace& trace, int stages);
 
 }  // namespace sluice
