@@ -9,9 +9,9 @@
 namespace sluice::kernels {
 namespace {
 
-constexpr int64_t kLine = 128;    // elements that an inner loop runs over at least
-constexpr int64_t kBlock = 8192;  // elements of a block at least: the statistics read it twice, then from L1
-constexpr int64_t kDepth = 32;    // lines of a block at least, so that the sums of blocks are few against the rows
+constexpr int64_t kLine = 512;     // elements that an inner loop runs over at least: four lines are two pages in order
+constexpr int64_t kBlock = 32768;  // elements of a block at least
+constexpr int64_t kDepth = 32;     // lines of a block at least, so that the sums of blocks are few against the rows
 
 /// x as lines of `width` elements: one row each, or several where the channels are few, so that inner loops are long.
 struct Layout {
@@ -22,10 +22,10 @@ struct Layout {
     blocks = channels > 0 ? (rows + block_rows - 1) / block_rows : 0;
   }
   int64_t rows_of(int64_t block) const { return std::min(block_rows, rows - block * block_rows); }
-  /// f(offset, lines, width) for the whole lines of a block, then for the rows left over as lines of one row.
+  /// f(offset, lines, width) for the whole lines of a block's first rows, then for the rest as lines of one row.
   template <class F>
-  void lines(int64_t block, F&& f) const {
-    const int64_t count = rows_of(block), whole = count / repeat, first = block * block_rows * channels;
+  void lines(int64_t block, int64_t count, F&& f) const {
+    const int64_t whole = count / repeat, first = block * block_rows * channels;
     f(first, whole, width);
     f(first + whole * width, count - whole * repeat, channels);
   }
@@ -100,24 +100,28 @@ void add_pairs(int64_t lines, int64_t width, float* first, float* second, Term&&
   }
 }
 
-/// What is known of a block: its mean rounded to float (the same in all repeats), and the sums of x - mean, which is
-/// what the rounding lost, and of its square. Each [width], in the end [channels].
+/// What is known of a block: a mean to count from, the same in all repeats, and the sums of x - mean and of its square.
+/// Each [width], in the end [channels].
 struct BlockMoments {
   BlockMoments(float* blocks, const Layout& l, int64_t b)
       : mean(blocks + 3 * b * l.width), drift(mean + l.width), square(drift + l.width) {}
   float *mean, *drift, *square;
 };
 
+/// One pass. It counts from the mean of the first kHead of n lines: whatever x holds, the square of that mean's
+/// distance from the block's is at most n / kHead variances, so no more than that is lost to cancellation.
+constexpr int64_t kHead = 4;
 template <class T>
 void find_moments(const T* x, const Layout& l, int64_t block, const BlockMoments& m) {
   std::fill_n(m.mean, 3 * l.width, 0.0f);
-  l.lines(block, [&](int64_t first, int64_t lines, int64_t width) {
+  const int64_t rows = l.rows_of(block), head = std::min(rows, kHead * l.repeat);
+  l.lines(block, head, [&](int64_t first, int64_t lines, int64_t width) {
     add_lines(lines, width, m.mean, [in = x + first](int64_t i) { return float(in[i]); });
   });
   l.fold(m.mean);
-  for (int64_t ch = 0; ch < l.channels; ++ch) m.mean[ch] /= float(l.rows_of(block));
+  for (int64_t ch = 0; ch < l.channels; ++ch) m.mean[ch] /= float(head);
   for (int64_t r = 1; r < l.repeat; ++r) std::copy_n(m.mean, l.channels, m.mean + r * l.channels);
-  l.lines(block, [&](int64_t first, int64_t lines, int64_t width) {
+  l.lines(block, rows, [&](int64_t first, int64_t lines, int64_t width) {
     add_pairs(lines, width, m.drift, m.square, [in = x + first, mean = m.mean](int64_t i, int64_t j) {
       const float d = float(in[i]) - mean[j];
       return Pair{d, d * d};
@@ -231,7 +235,7 @@ void BatchNormApply::cpu<kIsa>(CpuContext& c) const {
   l.spread(row(stats, BatchNormRow::kShift), shift);
   const auto run = [&]<class T, bool kResidual, bool kRelu>() {
     parallel_for(c, l.blocks, [&](int64_t b) {
-      l.lines(b, [&](int64_t first, int64_t lines, int64_t width) {
+      l.lines(b, l.rows_of(b), [&](int64_t first, int64_t lines, int64_t width) {
         for (int64_t i = first; i < first + lines * width; i += width) {
           const T *in = x.as<T>() + i, *add = kResidual ? residual.as<T>() + i : nullptr;
           T* out = y.as<T>() + i;
@@ -267,7 +271,7 @@ void BatchNormGradSums::cpu<kIsa>(CpuContext& c) const {
       parallel_for(c, l.blocks, [&, out = dresidual.as<T>()](int64_t b) {
         float *sum = blocks + 2 * b * l.width, *product = sum + l.width;
         std::fill_n(sum, 2 * l.width, 0.0f);
-        l.lines(b, [&](int64_t first, int64_t lines, int64_t width) {
+        l.lines(b, l.rows_of(b), [&](int64_t first, int64_t lines, int64_t width) {
           if (out != nullptr) return add_gradients<true>(dz.at(first), out + first, lines, width, sum, product);
           add_gradients<false>(dz.at(first), out, lines, width, sum, product);
         });
@@ -306,7 +310,7 @@ void BatchNormGradInput::cpu<kIsa>(CpuContext& c) const {
     visit_mask(mask, [&]<BatchNormMask M>() {
       const Gradient<T, M> all{x.as<T>(), dy.as<T>(), y.as<T>(), mean, scale, shift};
       parallel_for(c, l.blocks, [&](int64_t b) {
-        l.lines(b, [&](int64_t first, int64_t lines, int64_t width) {
+        l.lines(b, l.rows_of(b), [&](int64_t first, int64_t lines, int64_t width) {
           for (int64_t i = first; i < first + lines * width; i += width) {
             const Gradient<T, M> dz = all.at(i);
             T* out = dx.as<T>() + i;

@@ -23,10 +23,11 @@ inline void challenge(float v, int32_t k, float& best, int32_t& winner) {
 }
 
 /// f.operator()<n>(ch) for runs of n channels, n known to the compiler: a loop whose narrowest type is a byte would
-/// else be vectorised for 64 channels, and run element by element with fewer.
+/// else be vectorised for 64 channels only, and run element by element with fewer.
 template <class F>
 void for_runs(int64_t channels, F&& f) {
   int64_t ch = 0;
+  for (; ch + 64 <= channels; ch += 64) f.template operator()<64>(ch);
   for (; ch + 16 <= channels; ch += 16) f.template operator()<16>(ch);
   for (; ch + 8 <= channels; ch += 8) f.template operator()<8>(ch);
   for (; ch < channels; ++ch) f.template operator()<1>(ch);
