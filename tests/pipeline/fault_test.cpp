@@ -27,8 +27,9 @@ void expect_nothing_left(Trained t) {
 }
 
 /// Runs `fault` before action `position` of `worker`; gives the error's text, or "none".
-std::string run_with(Trained& t, int worker, int position, const std::function<void(Stage&)>& fault) {
-  RunOptions o = run_options(kSteps, t.options.rows);
+std::string run_with(Trained& t, int worker, int position, const std::function<void(Stage&)>& fault,
+                     int64_t rows = kRows) {
+  RunOptions o = run_options(kSteps, rows);
   std::vector<int> at(t.streams.size(), 0);  // one element per worker's thread
   o.on_action = [&](int w, const Action&, Stage& s) {
     if (at[size_t(w)]++ == position && w == worker) fault(s);
@@ -80,8 +81,10 @@ TEST(Faults, OutOfMemory) {
   std::set<std::string> kinds;
   at_each_action([&](const Case& c, int w, int i) {
     if (i >= 8) return;  // most of the first step: later ones live on what it freed
-    Trained t = make_trained({.local_losses = c.local_losses, .rows = 1 << 14}, c.schedule, c.placement, kMbs);
-    const std::string why = run_with(t, w, i, [](Stage& s) { s.stream.pool().set_limit(1); });
+    constexpr int64_t kManyRows = 1 << 14;
+    Trained t = make_trained({.local_losses = c.local_losses}, c.schedule, c.placement, kMbs);
+    const std::string why = run_with(
+        t, w, i, [](Stage& s) { s.stream.pool().set_limit(1); }, kManyRows);
     if (why != "none") {
       EXPECT_THAT(why, testing::HasSubstr(t.streams[size_t(w)].device().text() + ": no "));
       kinds.insert(why.substr(why.find(" for "), 10));

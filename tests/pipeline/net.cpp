@@ -1,6 +1,7 @@
 // Dense stages: batch norm, activation, dropout, and mean squared error against the target.
 #include "tests/pipeline/net.h"
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -79,21 +80,26 @@ std::vector<StageNet> make_nets(const NetOptions& options) {
   return nets;
 }
 
-Trained make_trained(const NetOptions& options, const std::string& schedule, const Placement& placement, int mbs,
-                     int depth) {
+Trained make_trained(std::vector<StageNet> nets, const std::string& rule, const std::string& schedule,
+                     const Placement& placement, int mbs, int depth) {
   Trained t;
-  t.options = options;
   for (int w = 0; w < count_workers(placement); ++w) t.streams.emplace_back(Device{DeviceKind::kCpu, w});
   std::vector<StagePtr> stages;
-  std::vector<StageNet> nets = make_nets(options);
   for (size_t s = 0; s < nets.size(); ++s) {
-    stages.push_back(std::make_unique<Stage>(std::move(nets[s]), t.streams[size_t(placement[s])], /*seed=*/3,
-                                             std::make_unique<Adam>(),
-                                             [](int64_t) { return std::vector<GroupSettings>{{.lr = 0.01f}}; }));
+    size_t groups = 1;
+    for (const ParamSpec& param : nets[s].init.params()) groups = std::max(groups, size_t(param.group) + 1);
+    stages.push_back(std::make_unique<Stage>(
+        std::move(nets[s]), t.streams[size_t(placement[s])], /*seed=*/3, std::make_unique<Adam>(),
+        [groups](int64_t) { return std::vector<GroupSettings>(groups, {.lr = 0.01f}); }));
   }
-  t.pipeline = make_pipeline(std::move(stages), find_rule(options.local_losses ? "associated" : "backprop"),
-                             find_schedule(schedule).make(placement, mbs), depth);
+  t.pipeline = make_pipeline(std::move(stages), find_rule(rule), find_schedule(schedule).make(placement, mbs), depth);
   return t;
+}
+
+Trained make_trained(const NetOptions& options, const std::string& schedule, const Placement& placement, int mbs,
+                     int depth) {
+  return make_trained(make_nets(options), options.local_losses ? "associated" : "backprop", schedule, placement, mbs,
+                      depth);
 }
 
 std::vector<std::vector<float>> Trained::weights() const {

@@ -16,7 +16,6 @@ struct NetOptions {
   int stages = 3;
   bool local_losses = false;  // associated: each stage has a loss of its own, and the target travels along
   int slow_stage = -1;        // this stage's forward sleeps on the device
-  int64_t rows = kRows;
 };
 
 /// The stages as nets, without a device.
@@ -26,12 +25,13 @@ std::vector<StageNet> make_nets(const NetOptions& options);
 struct Trained {
   std::vector<Stream> streams;  // by worker
   Pipeline pipeline;
-  NetOptions options;
 
   std::vector<std::vector<float>> weights() const;  // by stage: values, then running statistics
   int64_t live_blocks() const;                      // of all pools
   int64_t os_calls() const;
 };
+Trained make_trained(std::vector<StageNet> nets, const std::string& rule, const std::string& schedule,
+                     const Placement& placement, int mbs, int depth = 0);
 Trained make_trained(const NetOptions& options, const std::string& schedule, const Placement& placement, int mbs,
                      int depth = 0);
 

@@ -1,0 +1,54 @@
+// A network with convolutions, VGG, trains to the same weights under every schedule that promises it, bit for bit.
+#include "models/vgg.h"
+#include "pipeline/executor.h"
+#include "tests/pipeline/net.h"
+#include "tests/support/support.h"
+
+namespace sluice::test {
+namespace {
+
+constexpr int64_t kSamples = 3, kSteps = 20;
+const VggConfig kSmall{.in_channels = 1, .image = 16, .width = 1.0 / 16};
+
+Feed image_feed() {
+  return [](const FeedRequest& r) {
+    Parcel parcel;
+    for (const Port& port : r.ports)
+      if (port.name == "images")
+        parcel.values.push_back(random(r.stream, {kSamples, kSmall.image, kSmall.image, 1}, uint64_t(r.mb)));
+      else
+        parcel.values.push_back(random_ints(r.stream, {kSamples}, uint64_t(r.mb), 0, int32_t(kSmall.classes)));
+    return parcel;
+  };
+}
+
+std::vector<std::vector<float>> trained_weights(Trained t) {
+  RunOptions o = run_options(kSteps, kSamples);
+  o.feed = image_feed();
+  execute(t.pipeline, o);
+  return t.weights();
+}
+
+TEST(Convolutions, SynchronousSchedulesGiveTheWeightsOfOneDevice) {
+  const int mbs = 2;
+  const auto expected =
+      trained_weights(make_trained(vgg_backprop(kSmall), "backprop", "one_device", all_on_one(5), mbs));
+  for (const char* schedule : {"naive_split", "gpipe", "one_f_one_b"})
+    for (const Placement& placement : {Placement{0, 1, 1, 1, 1}, Placement{0, 1, 2, 2, 3}}) {
+      SCOPED_TRACE(testing::Message() << schedule << " on " << count_workers(placement) << " workers");
+      EXPECT_EQ(trained_weights(make_trained(vgg_backprop(kSmall), "backprop", schedule, placement, mbs)), expected);
+    }
+}
+
+TEST(Convolutions, StreamedAssociatedLearningGivesTheWeightsOfSequential) {
+  const auto expected =
+      trained_weights(make_trained(vgg_associated(kSmall), "associated", "associated", all_on_one(4), 1));
+  for (const Placement& placement : {Placement{0, 1, 1, 0}, Placement{0, 1, 0, 1}, Placement{0, 1, 2, 3}}) {
+    SCOPED_TRACE(testing::Message() << "stage 3 on worker " << placement[3]);
+    EXPECT_EQ(trained_weights(make_trained(vgg_associated(kSmall), "associated", "associated_streaming", placement, 1)),
+              expected);
+  }
+}
+
+}  // namespace
+}  // namespace sluice::test
