@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace sluice {
@@ -31,11 +32,11 @@ Progress::Progress(std::string title, int64_t total, std::FILE* out)
 
 std::string Progress::line(const std::string& title, double share, double rate, double loss, double seconds_left,
                            int width) {
-  const auto left = static_cast<int64_t>(seconds_left + 0.5);
+  const auto left = std::lround(seconds_left);
   const std::string tail = fmt::format(" {:3.0f} %  {:7.0f} samples/s  loss {:6.4f}  {}:{:02} left", 100 * share, rate,
                                        loss, left / 60, left % 60);
   const int bar = std::clamp(width - int(title.size()) - int(tail.size()) - 4, 5, 40);
-  const int full = std::clamp(int(share * bar + 0.5), 0, bar);
+  const int full = std::clamp(int(std::lround(share * bar)), 0, bar);
   return fmt::format("{} |{:#<{}}{:.<{}}|{}", title, "", full, "", bar - full, tail);
 }
 

@@ -56,7 +56,7 @@ class Candidates {
   std::vector<Rival> take() { return std::move(rivals_); }
 
  private:
-  std::function<void()> runner(dnnl::primitive primitive, const std::vector<Argument>& arguments) {
+  std::function<void()> runner(const dnnl::primitive& primitive, const std::vector<Argument>& arguments) {
     struct Move {
       dnnl::reorder reorder;
       dnnl::memory from, to;

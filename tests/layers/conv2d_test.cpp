@@ -1,0 +1,57 @@
+// The convolution layer: declared parameters and the sum it stands for.
+#include "layers/conv2d.h"
+
+#include "tests/layers/run.h"
+
+namespace sluice::test {
+namespace {
+
+using Conv2dLayerTest = OnEachDevice;
+INSTANTIATE_TEST_SUITE_P(Devices, Conv2dLayerTest, testing::ValuesIn(test_devices()), device_label);
+
+/// One output of a 3x3 convolution with padding 1 over NHWC images, KRSC filters and two groups.
+double pixel(const std::vector<double>& x, const std::vector<double>& w, int64_t side, int64_t in, int64_t out,
+             int64_t row, int64_t column, int64_t k) {
+  const int64_t part = in / 2, first = k / (out / 2) * part;
+  double sum = 0;
+  for (int64_t r = 0; r < 3; ++r)
+    for (int64_t s = 0; s < 3; ++s)
+      for (int64_t c = 0; c < part; ++c) {
+        const int64_t h = row + r - 1, v = column + s - 1;
+        if (h < 0 || v < 0 || h >= side || v >= side) continue;
+        sum += x[size_t((h * side + v) * in + first + c)] * w[size_t(((k * 3 + r) * 3 + s) * part + c)];
+      }
+  return sum;
+}
+
+TEST_P(Conv2dLayerTest, IsTheSumOverItsWindow) {
+  const int64_t side = 5, in = 4, out = 6;
+  Init init;
+  const Conv2d layer(init.scope("conv"), {in, out, 3}, {.stride = 1, .padding = 1, .groups = 2});
+  EXPECT_THAT(declared(init), testing::ElementsAre("conv.weight [6, 3, 3, 2]", "conv.bias [6]"));
+  LayerRun run(Stream(device()), init);
+  const Tensor x = random(run.stream, {1, side, side, in}, 1);
+  const std::vector<double> image = to_double(run.stream, x), w = run.values("conv.weight"),
+                            b = run.values("conv.bias");
+  std::vector<double> expected;
+  for (int64_t row = 0; row < side; ++row)
+    for (int64_t column = 0; column < side; ++column)
+      for (int64_t k = 0; k < out; ++k)
+        expected.push_back(b[size_t(k)] + pixel(image, w, side, in, out, row, column, k));
+  expect_close(to_double(run.stream, run(layer, x)), expected, bound(DType::kF32));
+}
+
+TEST_P(Conv2dLayerTest, WithoutABiasDeclaresNone) {
+  Init init;
+  const Conv2d layer(init.scope("conv"), {1, 2, 3}, {.padding = 1}, /*bias=*/false);
+  EXPECT_THAT(declared(init), testing::ElementsAre("conv.weight [2, 3, 3, 1]"));
+}
+
+TEST(Conv2dLayer, RefusesChannelsThatDoNotSplitIntoTheGroups) {
+  Init init;
+  EXPECT_THROW(Conv2d(init.scope("conv"), {3, 4, 3}, {.groups = 2}), ShapeError);
+  EXPECT_THROW(Conv2d(init.scope("conv"), {4, 3, 3}, {.groups = 2}), ShapeError);
+}
+
+}  // namespace
+}  // namespace sluice::test
