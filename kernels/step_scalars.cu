@@ -4,7 +4,7 @@
 
 namespace sluice::kernels {
 
-__global__ void __launch_bounds__(32) set_step_scalars_kernel(StepScalars* slot, StepScalars values) {
+__global__ void __launch_bounds__(kThreads) set_step_scalars_kernel(StepScalars* slot, StepScalars values) {
   if (threadIdx.x == 0) *slot = values;
 }
 

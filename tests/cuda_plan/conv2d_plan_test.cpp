@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "models/vgg.h"
+
 namespace sluice::kernels {
 namespace {
 
@@ -24,13 +26,32 @@ struct Case {
   Shape x, w;
   Conv2dGeometry geometry;
 };
-const std::vector<Case> kCases{
-    {{128, 32, 32, 3}, {64, 3, 3, 3}, {1, 1, 1}},    {{128, 32, 32, 64}, {128, 3, 3, 64}, {1, 1, 1}},
-    {{128, 8, 8, 512}, {512, 3, 3, 512}, {1, 1, 1}}, {{128, 32, 32, 8}, {16, 3, 3, 8}, {1, 1, 1}},
-    {{4, 56, 56, 64}, {256, 1, 1, 64}, {2, 0, 1}},   {{2, 7, 5, 3}, {5, 3, 3, 3}, {2, 1, 1}},
-    {{2, 8, 8, 8}, {8, 3, 3, 1}, {1, 1, 8}},         {{2, 9, 9, 6}, {4, 3, 3, 3}, {1, 1, 2}},
-    {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 0, 1}},
+const std::vector<Case> kAwkward{
+    {{128, 32, 32, 8}, {16, 3, 3, 8}, {1, 1, 1}}, {{4, 56, 56, 64}, {256, 1, 1, 64}, {2, 0, 1}},
+    {{2, 7, 5, 3}, {5, 3, 3, 3}, {2, 1, 1}},      {{2, 8, 8, 8}, {8, 3, 3, 1}, {1, 1, 8}},
+    {{2, 9, 9, 6}, {4, 3, 3, 3}, {1, 1, 2}},      {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 0, 1}},
 };
+const Case kPlain{{128, 32, 32, 64}, {128, 3, 3, 64}, {1, 1, 1}};
+
+/// The convolutions of VGG, from what the model declares: stage i sees images halved i times.
+std::vector<Case> vgg_cases(const VggConfig& config, int64_t batch) {
+  std::vector<Case> cases;
+  const std::vector<StageNet> nets = vgg_backprop(config);
+  for (size_t stage = 0; stage < nets.size(); ++stage)
+    for (const ParamSpec& p : nets[stage].init.params())
+      if (p.shape.rank() == 4)
+        cases.push_back({{batch, config.image >> stage, config.image >> stage, p.shape[3]}, p.shape, {1, 1, 1}});
+  return cases;
+}
+
+/// Every shape that a model of ours uses, and shapes that a user's may.
+std::vector<Case> all_cases() {
+  std::vector<Case> all = kAwkward;
+  for (const VggConfig& config : {VggConfig{}, VggConfig{.in_channels = 1, .width = 0.125}})
+    for (const int64_t batch : {32, 128})
+      for (const Case& c : vgg_cases(config, batch)) all.push_back(c);
+  return all;
+}
 
 ConvProblem problem(const Case& c, ConvDirection direction, DType dtype, int alignment = 16) {
   const Conv2dGeometry& g = c.geometry;
@@ -40,7 +61,7 @@ ConvProblem problem(const Case& c, ConvDirection direction, DType dtype, int ali
 
 TEST(Conv2dPlanTest, CudnnPlansEveryDirectionShapeAndDtype) {
   for (const std::string& gpu : {kA100, kH100})
-    for (const Case& c : kCases)
+    for (const Case& c : all_cases())
       for (const ConvDirection direction :
            {ConvDirection::kForward, ConvDirection::kGradInput, ConvDirection::kGradWeight})
         for (const DType dtype : {DType::kF32, DType::kBF16}) {
@@ -54,23 +75,28 @@ TEST(Conv2dPlanTest, CudnnPlansEveryDirectionShapeAndDtype) {
 }
 
 TEST(Conv2dPlanTest, OperandsNeedNoMoreAlignmentThanTheirElements) {
-  for (const Case& c : kCases)
+  for (const Case& c : kAwkward)
     EXPECT_NO_THROW(make_conv_plan(problem(c, ConvDirection::kForward, DType::kF32, 4), {nullptr, kH100}));
 }
 
+TEST(Conv2dPlanTest, TheModelsConvolutionsAreFound) {
+  EXPECT_EQ(vgg_cases({}, 1).size(), 6u);
+  EXPECT_EQ(vgg_cases({}, 1).back().x, (Shape{1, 4, 4, 512}));
+}
+
 TEST(Conv2dPlanTest, CudnnRefusesAnOutputOfTheWrongShape) {
-  ConvProblem p = problem(kCases[1], ConvDirection::kForward, DType::kF32);
+  ConvProblem p = problem(kPlain, ConvDirection::kForward, DType::kF32);
   p.y = {128, 31, 32, 128};
   EXPECT_THROW(make_conv_plan(p, {nullptr, kH100}), DeviceError);
 }
 
 TEST(Conv2dPlanTest, KeysDifferWhereProblemsDo) {
-  const ConvProblem p = problem(kCases[1], ConvDirection::kForward, DType::kF32);
-  EXPECT_EQ(p.key(), problem(kCases[1], ConvDirection::kForward, DType::kF32).key());
-  EXPECT_NE(p.key(), problem(kCases[1], ConvDirection::kGradInput, DType::kF32).key());
-  EXPECT_NE(p.key(), problem(kCases[1], ConvDirection::kForward, DType::kBF16).key());
-  EXPECT_NE(p.key(), problem(kCases[1], ConvDirection::kForward, DType::kF32, 4).key());
-  EXPECT_NE(p.key(), problem(kCases[2], ConvDirection::kForward, DType::kF32).key());
+  const ConvProblem p = problem(kPlain, ConvDirection::kForward, DType::kF32);
+  EXPECT_EQ(p.key(), problem(kPlain, ConvDirection::kForward, DType::kF32).key());
+  EXPECT_NE(p.key(), problem(kPlain, ConvDirection::kGradInput, DType::kF32).key());
+  EXPECT_NE(p.key(), problem(kPlain, ConvDirection::kForward, DType::kBF16).key());
+  EXPECT_NE(p.key(), problem(kPlain, ConvDirection::kForward, DType::kF32, 4).key());
+  EXPECT_NE(p.key(), problem(kAwkward[0], ConvDirection::kForward, DType::kF32).key());
 }
 
 }  // namespace
