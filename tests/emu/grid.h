@@ -91,6 +91,8 @@ void mark_written(const void* data, size_t bytes);
 void report(Report::Kind kind, std::string text);
 /// Reports only the first time that `place` (an address in the code, a name) breaks this kind of rule.
 void report_once(Report::Kind kind, const std::string& place, std::string text);
+/// Whether this is that first time, for reports whose text is dear; to be followed by report().
+bool is_first(Report::Kind kind, const std::string& place);
 
 // ---- what the device half asks of the stand-ins: cudart.cpp ----
 
