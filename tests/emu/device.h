@@ -5,6 +5,7 @@
 #include <cuda_runtime_api.h>  // __global__ and __device__ mean nothing to a host compiler
 
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <tuple>
 #include <type_traits>
