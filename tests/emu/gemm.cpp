@@ -77,6 +77,7 @@ void compute(const Gemm& g) {
     }
     for (int64_t i = 0; i < m; ++i) {
       double v = g.alpha * sum[size_t(i)];
+      if (g.d.type != CUDA_R_64F) v = double(float(v));  // accumulators of f32 are complete before C and bias come
       if (g.beta != 0) v += g.beta * g.c.at(i, j);
       if (g.bias != nullptr) v += load(g.bias, i, g.bias_type);
       store(const_cast<void*>(g.d.data), i + j * g.d.ld, g.d.type, activated(v, g.act));
