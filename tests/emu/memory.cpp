@@ -13,8 +13,11 @@ struct State {
   std::map<uintptr_t, size_t> freed;  // bytes
   uint64_t version = 1;
   std::map<std::string, Traffic, std::less<>> traffic;
-  OpId asked_earlier = 0, asked_now = 0;  // the last answer about two operations
-  Relation answer = Relation::kOrdered;
+  struct Answer {
+    OpId earlier = 0, now = 0;
+    Relation relation = Relation::kOrdered;
+  };
+  std::array<Answer, 256> answers;  // about two operations, the newest at the earlier one's place
 };
 State& state() {
   static auto& s = *new State;  // memory may be freed until the process ends
@@ -133,13 +136,11 @@ std::string describe_address(uintptr_t address) {
 
 Relation relation_of_operations(OpId earlier, OpId now) {
   if (earlier == now || earlier == kNobody) return Relation::kOrdered;
-  State& s = state();
-  if (s.asked_earlier != earlier || s.asked_now != now) {
-    s.answer = happens_before(earlier, now) ? Relation::kOrdered : Relation::kStream;
-    s.asked_earlier = earlier;
-    s.asked_now = now;
-  }
-  return s.answer;
+  auto& answers = state().answers;
+  auto& known = answers[earlier % answers.size()];
+  if (known.earlier != earlier || known.now != now)
+    known = {earlier, now, happens_before(earlier, now) ? Relation::kOrdered : Relation::kStream};
+  return known.relation;
 }
 
 void touch(const void* data, size_t bytes, bool write, OpId op, const char* what) {
