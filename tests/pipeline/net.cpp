@@ -69,6 +69,19 @@ class TestStage final : public StageBody {
 
 }  // namespace
 
+Device device_of(Where where, int worker) {
+  const bool gpu = where == Where::kCuda || (where == Where::kMixed && worker % 2 == 1);
+  return gpu ? Device{DeviceKind::kCuda, worker % cuda_status().devices} : Device{DeviceKind::kCpu, worker};
+}
+std::vector<Where> test_places() {
+  std::vector<Where> places{Where::kCpu};
+  if (cuda_status().devices > 0) places.push_back(Where::kCuda);
+  return places;
+}
+std::string place_label(const testing::TestParamInfo<Where>& info) {
+  return info.param == Where::kCpu ? "cpu" : info.param == Where::kCuda ? "cuda" : "mixed";
+}
+
 std::vector<StageNet> make_nets(const NetOptions& options) {
   std::vector<StageNet> nets;
   for (int s = 0; s < options.stages; ++s) {
@@ -83,7 +96,7 @@ Trained make_trained(const NetOptions& options, const std::string& schedule, con
                      int depth) {
   Trained t;
   t.options = options;
-  for (int w = 0; w < count_workers(placement); ++w) t.streams.emplace_back(Device{DeviceKind::kCpu, w});
+  for (int w = 0; w < count_workers(placement); ++w) t.streams.emplace_back(device_of(options.where, w));
   std::vector<StagePtr> stages;
   std::vector<StageNet> nets = make_nets(options);
   for (size_t s = 0; s < nets.size(); ++s) {

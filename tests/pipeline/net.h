@@ -1,6 +1,8 @@
 // Small networks for the executor's tests, with dropout and batch norm, and the pipelines made of them.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <string>
 #include <vector>
 
@@ -11,18 +13,35 @@ namespace sluice::test {
 
 inline constexpr int64_t kRows = 6, kWidth = 16;  // samples of a micro-batch by default, width of every layer
 
+/// Which devices the workers get: of one kind, or a CPU and a GPU in turn. GPUs are shared when there are too few.
+enum class Where : uint8_t { kCpu, kCuda, kMixed };
+Device device_of(Where where, int worker);
+/// kCpu, and kCuda where there is a GPU.
+std::vector<Where> test_places();
+std::string place_label(const testing::TestParamInfo<Where>& info);  // "cpu"
+
 /// What the tests vary.
 struct NetOptions {
   int stages = 3;
   bool local_losses = false;  // associated: each stage has a loss of its own, and the target travels along
   int slow_stage = -1;        // this stage's forward sleeps on the device
   int64_t rows = kRows;
+  Where where = Where::kCpu;
+};
+
+/// Each suite derives a class of its own name.
+class OnEachPlace : public testing::TestWithParam<Where> {
+ public:
+  static NetOptions net(NetOptions o = {}) {
+    o.where = GetParam();
+    return o;
+  }
 };
 
 /// The stages as nets, without a device.
 std::vector<StageNet> make_nets(const NetOptions& options);
 
-/// A pipeline on CPU streams of one thread each.
+/// A pipeline; CPU streams have one thread each.
 struct Trained {
   std::vector<Stream> streams;  // by worker
   Pipeline pipeline;
