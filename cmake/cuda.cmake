@@ -1,6 +1,9 @@
-# Decides whether the CUDA halves are built: SLUICE_WITH_CUDA is the answer for everybody else.
+# Decides whether the CUDA halves are built: SLUICE_WITH_CUDA is the answer for everybody else, and SLUICE_CUDART,
+# SLUICE_CUBLAS, SLUICE_CUDNN and SLUICE_NCCL are what they link.
 set(SLUICE_WITH_CUDA OFF)
-if(NOT SLUICE_CUDA STREQUAL "OFF")
+if(SLUICE_EMU)
+  include(emu)
+elseif(NOT SLUICE_CUDA STREQUAL "OFF")
   include(CheckLanguage)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
@@ -10,12 +13,14 @@ if(NOT SLUICE_CUDA STREQUAL "OFF")
   endif()
 endif()
 
-if(SLUICE_WITH_CUDA)
+if(SLUICE_WITH_CUDA AND NOT SLUICE_EMU)
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual) # listed, never native: this machine may have no GPU
   endif()
   enable_language(CUDA)
   find_package(CUDAToolkit REQUIRED)
+  set(SLUICE_CUDART CUDA::cudart)
+  set(SLUICE_CUBLAS CUDA::cublas CUDA::cublasLt)
   find_library(SLUICE_CUDNN cudnn HINTS ${CUDAToolkit_LIBRARY_DIR} REQUIRED)
   find_library(SLUICE_NCCL nccl HINTS ${CUDAToolkit_LIBRARY_DIR} REQUIRED)
 endif()

@@ -50,13 +50,20 @@ __device__ inline void store_floats(T* p, const Pack<float, N>& v) {
   store(p, raw);
 }
 
-/// Partial results [chunks, 2, C]: mean, squares.
+/// Partial results [chunks, 2, C]: mean, squares. Values and means count from those of the first row: in float a mean
+/// far from zero would lose what the variance is made of.
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads) batch_norm_moments_kernel(float* partial, const T* x, ColumnGrid g) {
   const ColumnPlace p = column_place(g);
   Moments<N> m;
   m.clear();
-  for (int64_t r = p.begin; r < p.end; r += p.strips) m.add(load_floats<T, N>(x + r * g.cols + p.column));
+  Pack<float, N> origin{};
+  if (p.begin < p.end) origin = load_floats<T, N>(x + p.column);
+  for (int64_t r = p.begin; r < p.end; r += p.strips) {
+    Pack<float, N> v = load_floats<T, N>(x + r * g.cols + p.column);
+    for (int j = 0; j < N; ++j) v.v[j] -= origin.v[j];
+    m.add(v);
+  }
   m = merge_strips(m, g, p);
   if (p.strip != 0 || !p.inside) return;
   for (int j = 0; j < N; ++j) {
@@ -81,8 +88,9 @@ __device__ inline void write_stats(const BatchNormVectors& v, int64_t channels, 
 }
 
 /// `first` is the grid of the pass that made the partial results.
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    batch_norm_statistics_kernel(const float* partial, ColumnGrid first, ColumnGrid g, BatchNormVectors v) {
+    batch_norm_statistics_kernel(const float* partial, const T* x, ColumnGrid first, ColumnGrid g, BatchNormVectors v) {
   const ColumnPlace p = column_place(g);
   Moments<1> m;
   m.clear();
@@ -96,11 +104,11 @@ __global__ void __launch_bounds__(kThreads)
   }
   m = merge_strips(m, g, p);
   if (p.strip != 0 || !p.inside) return;
-  const float n = m.n > 1.0f ? m.n : 1.0f;
-  write_stats(v, g.cols, p.column, m.mean[0], m.square[0] / n);
+  const float n = m.n > 1.0f ? m.n : 1.0f, batch_mean = m.n > 0.0f ? float(x[p.column]) + m.mean[0] : 0.0f;
+  write_stats(v, g.cols, p.column, batch_mean, m.square[0] / n);
   if (v.running_mean == nullptr || m.n == 0.0f) return;
   float &mean = v.running_mean[p.column], &var = v.running_var[p.column];
-  mean += v.momentum * (m.mean[0] - mean);
+  mean += v.momentum * (batch_mean - mean);
   var += v.momentum * (m.square[0] / (n > 2.0f ? n - 1.0f : 1.0f) - var);
 }
 
@@ -278,7 +286,8 @@ void BatchNormStatistics::cuda(CudaContext& c) const {
                                  running_var.as<float>(),
                                  eps,
                                  momentum};
-        launch_kernel(c, kName, batch_norm_statistics_kernel, second.blocks(), kThreads, 0, partial, g, second, v);
+        launch_kernel(c, kName, batch_norm_statistics_kernel<T>, second.blocks(), kThreads, 0, partial, x.as<T>(), g,
+                      second, v);
       },
       x.data);
 }

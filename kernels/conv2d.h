@@ -78,7 +78,8 @@ struct Conv2dGradInput {
 };
 
 /// dw (+)= the gradient with respect to w, db (+)= sums of dy over all but the last dimension. The gradient is
-/// complete before it is added, so accumulating one after another rounds like adding the finished gradients.
+/// complete before it is added, so accumulating one after another rounds like adding the finished gradients. On a GPU
+/// the finished dw of bf16 images has been rounded to bf16: cuDNN has no plan that leaves it in f32.
 struct Conv2dGradWeight {
   static constexpr const char* kName = "conv2d_grad_weight";
   ConstRef x;   // [N, H, W, C], f32 or bf16

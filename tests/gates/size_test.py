@@ -79,6 +79,13 @@ class Sizes(unittest.TestCase):
                 counts = [f[3] for f in gate.functions(head + " {\n  h(1, 2, 3, 4, 5, 6, 7, 8);\n}\n")]
                 self.assertEqual(counts, [count])
 
+    def test_only_stand_ins_have_the_vendors_parameter_lists(self):
+        wide = "int {}(int, int, int, int, int, int, int);"
+        self.assertEqual(planted("tests/emu/x.cpp", wide.format("cublasSgemm_v2")), [])
+        self.assertEqual(planted("tests/emu/x.cpp", wide.format("__cudaRegisterVar")), [])
+        self.assertEqual(len(planted("tests/emu/x.cpp", wide.format("multiply"))), 1)
+        self.assertEqual(len(planted("engine/x.cpp", wide.format("cublasSgemm_v2"))), 1)
+
     def test_exceptions_may_only_shrink(self):
         long = [gate.Measure("function", "engine/x.cpp", "f", 70)]
         key = ("function", "engine/x.cpp", "f")

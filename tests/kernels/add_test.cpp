@@ -21,10 +21,11 @@ TEST_P(AddTest, SumsAndProductsMatchOnAwkwardShapes) {
       launch(kernels::Add{.a = a.cref(), .b = b.cref(), .y = sum.ref()}, s);
       launch(kernels::Scale{.x = a.cref(), .factor = factor.cref(), .y = product.ref()}, s);
       const std::vector<double> x = to_double(s, a), z = to_double(s, b);
+      const double f = to_double(s, factor)[0];
       std::vector<double> sums, products;
       for (size_t i = 0; i < x.size(); ++i) {
         sums.push_back(x[i] + z[i]);
-        products.push_back(x[i] * to_double(s, factor)[0]);
+        products.push_back(x[i] * f);
       }
       expect_close(to_double(s, sum.tensor()), sums, bound(t));
       expect_close(to_double(s, product.tensor()), products, bound(t));

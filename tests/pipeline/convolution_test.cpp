@@ -29,24 +29,32 @@ std::vector<std::vector<float>> trained_weights(Trained t) {
   return t.weights();
 }
 
-TEST(Convolutions, SynchronousSchedulesGiveTheWeightsOfOneDevice) {
-  const int mbs = 2;
-  const auto expected =
-      trained_weights(make_trained(vgg_backprop(kSmall), "backprop", "one_device", all_on_one(5), mbs));
+class Convolutions : public OnEachPlace {};
+INSTANTIATE_TEST_SUITE_P(Places, Convolutions, testing::ValuesIn(test_places()), place_label);
+
+TEST_P(Convolutions, SynchronousSchedulesGiveTheWeightsOfOneDevice) {
+  const auto run = [](const char* schedule, const Placement& placement) {
+    return trained_weights(make_trained(vgg_backprop(kSmall),
+                                        {.schedule = schedule, .placement = placement, .mbs = 2, .where = GetParam()}));
+  };
+  const auto expected = run("one_device", all_on_one(5));
   for (const char* schedule : {"naive_split", "gpipe", "one_f_one_b"})
     for (const Placement& placement : {Placement{0, 1, 1, 1, 1}, Placement{0, 1, 2, 2, 3}}) {
       SCOPED_TRACE(testing::Message() << schedule << " on " << count_workers(placement) << " workers");
-      EXPECT_EQ(trained_weights(make_trained(vgg_backprop(kSmall), "backprop", schedule, placement, mbs)), expected);
+      EXPECT_EQ(run(schedule, placement), expected);
     }
 }
 
-TEST(Convolutions, StreamedAssociatedLearningGivesTheWeightsOfSequential) {
-  const auto expected =
-      trained_weights(make_trained(vgg_associated(kSmall), "associated", "associated", all_on_one(4), 1));
+TEST_P(Convolutions, StreamedAssociatedLearningGivesTheWeightsOfSequential) {
+  const auto run = [](const char* schedule, const Placement& placement) {
+    return trained_weights(
+        make_trained(vgg_associated(kSmall),
+                     {.rule = "associated", .schedule = schedule, .placement = placement, .where = GetParam()}));
+  };
+  const auto expected = run("associated", all_on_one(4));
   for (const Placement& placement : {Placement{0, 1, 1, 0}, Placement{0, 1, 0, 1}, Placement{0, 1, 2, 3}}) {
     SCOPED_TRACE(testing::Message() << "stage 3 on worker " << placement[3]);
-    EXPECT_EQ(trained_weights(make_trained(vgg_associated(kSmall), "associated", "associated_streaming", placement, 1)),
-              expected);
+    EXPECT_EQ(run("associated_streaming", placement), expected);
   }
 }
 

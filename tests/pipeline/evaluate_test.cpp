@@ -51,11 +51,16 @@ int64_t correct_by_hand(const Trained& t, int64_t batches) {
   return correct;
 }
 
-TEST(Evaluate, CountsWhatAPassByHandCounts) {
+class Evaluate : public OnEachPlace {};
+class Traces : public OnEachPlace {};
+INSTANTIATE_TEST_SUITE_P(Places, Evaluate, testing::ValuesIn(test_places()), place_label);
+INSTANTIATE_TEST_SUITE_P(Places, Traces, testing::ValuesIn(test_places()), place_label);
+
+TEST_P(Evaluate, CountsWhatAPassByHandCounts) {
   for (const Placement& placement : {Placement{0, 0, 0}, Placement{0, 1, 2}, Placement{1, 0, 1}}) {
     SCOPED_TRACE(testing::Message() << count_workers(placement) << " workers");
     const bool one = count_workers(placement) == 1;
-    Trained t = make_trained({.local_losses = true}, one ? "associated" : "associated_streaming", placement, 1);
+    Trained t = make_trained(net({.local_losses = true}), one ? "associated" : "associated_streaming", placement, 1);
     execute(t.pipeline, run_options(5));
     const int64_t batches = 30;
     const Evaluation e = evaluate(t.pipeline.stages, labelled(batches), batches);
@@ -66,8 +71,8 @@ TEST(Evaluate, CountsWhatAPassByHandCounts) {
   }
 }
 
-TEST(Evaluate, LeavesNothingBehindAndChangesNothing) {
-  Trained t = make_trained({.local_losses = true}, "associated_streaming", one_each(3), 1);
+TEST_P(Evaluate, LeavesNothingBehindAndChangesNothing) {
+  Trained t = make_trained(net({.local_losses = true}), "associated_streaming", one_each(3), 1);
   evaluate(t.pipeline.stages, labelled(8), 8);
   const int64_t live = t.live_blocks(), os_calls = t.os_calls();
   const auto weights = t.weights();
@@ -78,14 +83,15 @@ TEST(Evaluate, LeavesNothingBehindAndChangesNothing) {
   EXPECT_EQ(evaluate(t.pipeline.stages, labelled(1), 0).samples, 0);
 }
 
-TEST(Evaluate, AnErrorOnADeviceIsRethrown) {
-  Trained t = make_trained({.local_losses = true}, "associated_streaming", one_each(3), 1);
+TEST_P(Evaluate, AnErrorOnADeviceIsRethrown) {
+  if (GetParam() != Where::kCpu) GTEST_SKIP() << "only a CPU's work can be made to throw";
+  Trained t = make_trained(net({.local_losses = true}), "associated_streaming", one_each(3), 1);
   t.streams[1].enqueue([](CpuContext&) { throw DeviceError("planted"); });
   EXPECT_THROW(evaluate(t.pipeline.stages, labelled(8), 8), DeviceError);
 }
 
-TEST(Traces, HoldEveryActionOnItsLane) {
-  Trained t = make_trained({}, "one_f_one_b", {0, 0, 1}, 2);
+TEST_P(Traces, HoldEveryActionOnItsLane) {
+  Trained t = make_trained(net(), "one_f_one_b", {0, 0, 1}, 2);
   Trace trace;
   RunOptions o = run_options(3);
   o.trace = &trace;
@@ -116,8 +122,8 @@ TEST(Traces, HoldEveryActionOnItsLane) {
   }
 }
 
-TEST(Traces, StopAtTheirCapacity) {
-  Trained t = make_trained({}, "gpipe", one_each(3), 2);
+TEST_P(Traces, StopAtTheirCapacity) {
+  Trained t = make_trained(net(), "gpipe", one_each(3), 2);
   Trace trace(10);
   RunOptions o = run_options(3);
   o.trace = &trace;
@@ -125,7 +131,7 @@ TEST(Traces, StopAtTheirCapacity) {
   EXPECT_EQ(trace.spans().size(), 10u);
 }
 
-TEST(Traces, AreEmptyWithoutSpans) {
+TEST(TraceText, IsEmptyWithoutSpans) {
   std::ostringstream text;
   Trace().write_json(text, {"cpu:0"});
   EXPECT_EQ(nlohmann::json::parse(text.str())["traceEvents"].size(), 1u);

@@ -19,45 +19,62 @@ std::vector<std::vector<float>> weights_after(Trained& t, int64_t steps) {
   return t.weights();
 }
 
-TEST(Executor, SynchronousSchedulesGiveTheWeightsOfOneDevice) {
+class Executor : public OnEachPlace {};
+INSTANTIATE_TEST_SUITE_P(Places, Executor, testing::ValuesIn(test_places()), place_label);
+
+TEST_P(Executor, SynchronousSchedulesGiveTheWeightsOfOneDevice) {
   const int mbs = 4;
-  Trained one = make_trained({}, "one_device", all_on_one(3), mbs);
+  Trained one = make_trained(net(), "one_device", all_on_one(3), mbs);
   const auto expected = weights_after(one, 20);
   for (const char* schedule : {"naive_split", "gpipe", "one_f_one_b"})
     for (const Placement& placement : {Placement{0, 1, 2}, Placement{0, 0, 1}, Placement{0, 1, 1}}) {
       SCOPED_TRACE(testing::Message() << schedule << " on " << count_workers(placement) << " workers");
-      Trained t = make_trained({}, schedule, placement, mbs);
+      Trained t = make_trained(net(), schedule, placement, mbs);
       EXPECT_EQ(weights_after(t, 20), expected);
     }
 }
 
-TEST(Executor, TheSerialOrderGivesTheSameWeights) {
-  Trained threads = make_trained({}, "one_f_one_b", one_each(3), 4),
-          serial = make_trained({}, "one_f_one_b", one_each(3), 4);
+TEST_P(Executor, TheSerialOrderGivesTheSameWeights) {
+  Trained threads = make_trained(net(), "one_f_one_b", one_each(3), 4),
+          serial = make_trained(net(), "one_f_one_b", one_each(3), 4);
   const auto expected = weights_after(threads, 5);
   const RunResult r = execute_serial(serial.pipeline, run_options(5));
   EXPECT_EQ(r.steps, 5);
   EXPECT_EQ(serial.weights(), expected);
 }
 
-TEST(Executor, StreamedAssociatedLearningGivesTheWeightsOfSequential) {
+TEST(MixedExecutor, SynchronousSchedulesAgreeAcrossCpuAndGpu) {
+  if (cuda_status().devices == 0) GTEST_SKIP() << "no GPU";
+  const NetOptions mixed{.where = Where::kMixed};
+  Trained first = make_trained(mixed, "naive_split", one_each(3), 4);
+  const auto expected = weights_after(first, 5);
+  for (const char* schedule : {"gpipe", "one_f_one_b"}) {
+    SCOPED_TRACE(schedule);
+    Trained t = make_trained(mixed, schedule, one_each(3), 4), serial = make_trained(mixed, schedule, one_each(3), 4);
+    EXPECT_EQ(weights_after(t, 5), expected);
+    execute_serial(serial.pipeline, run_options(5));
+    EXPECT_EQ(serial.weights(), expected);
+  }
+}
+
+TEST_P(Executor, StreamedAssociatedLearningGivesTheWeightsOfSequential) {
   for (int mbs : {1, 2}) {
-    Trained one = make_trained({.stages = 4, .local_losses = true}, "associated", all_on_one(4), mbs);
+    Trained one = make_trained(net({.stages = 4, .local_losses = true}), "associated", all_on_one(4), mbs);
     const auto expected = weights_after(one, 20);
     for (const Placement& placement :
          {Placement{0, 1, 2, 3}, Placement{0, 1, 0, 1}, Placement{1, 0, 0, 1}, Placement{0, 0, 1, 1}}) {
       SCOPED_TRACE(testing::Message() << mbs << " micro-batches, stage 1 on worker " << placement[1]);
-      Trained t = make_trained({.stages = 4, .local_losses = true}, "associated_streaming", placement, mbs);
+      Trained t = make_trained(net({.stages = 4, .local_losses = true}), "associated_streaming", placement, mbs);
       EXPECT_EQ(weights_after(t, 20), expected);
-      Trained s = make_trained({.stages = 4, .local_losses = true}, "associated_streaming", placement, mbs);
+      Trained s = make_trained(net({.stages = 4, .local_losses = true}), "associated_streaming", placement, mbs);
       execute_serial(s.pipeline, run_options(20));
       EXPECT_EQ(s.weights(), expected);
     }
   }
 }
 
-TEST(Executor, ARunInTwoPartsIsTheSameRun) {
-  Trained whole = make_trained({}, "gpipe", one_each(3), 2), parts = make_trained({}, "gpipe", one_each(3), 2);
+TEST_P(Executor, ARunInTwoPartsIsTheSameRun) {
+  Trained whole = make_trained(net(), "gpipe", one_each(3), 2), parts = make_trained(net(), "gpipe", one_each(3), 2);
   const auto expected = weights_after(whole, 6);
   execute(parts.pipeline, run_options(4));
   RunOptions rest = run_options(2);
@@ -66,8 +83,8 @@ TEST(Executor, ARunInTwoPartsIsTheSameRun) {
   EXPECT_EQ(parts.weights(), expected);
 }
 
-TEST(Executor, TrainingLowersTheLoss) {
-  Trained t = make_trained({}, "one_f_one_b", one_each(3), 2);
+TEST_P(Executor, TrainingLowersTheLoss) {
+  Trained t = make_trained(net(), "one_f_one_b", one_each(3), 2);
   RunOptions o = run_options(60);
   o.feed = [feed = make_feed()](const FeedRequest& r) { return feed({r.stage, r.mb % 2, r.ports, r.stream}); };
   std::map<int64_t, float> losses;
@@ -79,11 +96,11 @@ TEST(Executor, TrainingLowersTheLoss) {
   EXPECT_LT(losses[59], 0.7f * losses[0]);
 }
 
-TEST(Executor, NothingStaysBehindAStep) {
+TEST_P(Executor, NothingStaysBehindAStep) {
   for (const char* schedule : {"gpipe", "one_f_one_b", "associated_streaming"}) {
     SCOPED_TRACE(schedule);
     const bool local = std::string(schedule) == "associated_streaming";
-    Trained t = make_trained({.local_losses = local}, schedule, one_each(3), 2);
+    Trained t = make_trained(net({.local_losses = local}), schedule, one_each(3), 2);
     execute(t.pipeline, run_options(2));
     const int64_t after_two = t.live_blocks();
     RunOptions o = run_options(1);
@@ -94,11 +111,11 @@ TEST(Executor, NothingStaysBehindAStep) {
   }
 }
 
-TEST(Executor, NothingIsMadeAfterWarmUp) {
+TEST_P(Executor, NothingIsMadeAfterWarmUp) {
   for (const char* schedule : {"gpipe", "one_f_one_b", "associated_streaming"}) {
     SCOPED_TRACE(schedule);
     const bool local = std::string(schedule) == "associated_streaming";
-    Trained t = make_trained({.local_losses = local}, schedule, one_each(3), 2);
+    Trained t = make_trained(net({.local_losses = local}), schedule, one_each(3), 2);
     execute(t.pipeline, run_options(4));
     const int64_t os_calls = t.os_calls();
     std::vector<int64_t> plans, waits;
@@ -113,9 +130,10 @@ TEST(Executor, NothingIsMadeAfterWarmUp) {
   }
 }
 
-TEST(Executor, ASlowConsumerDoesNotMakeMemoryGrow) {
-  NetOptions net{.stages = 2, .local_losses = true, .slow_stage = 1};
-  Trained t = make_trained(net, "associated_streaming", one_each(2), 1);
+TEST_P(Executor, ASlowConsumerDoesNotMakeMemoryGrow) {
+  if (GetParam() != Where::kCpu) GTEST_SKIP() << "only a CPU's stage can be told to sleep";
+  Trained t =
+      make_trained(net({.stages = 2, .local_losses = true, .slow_stage = 1}), "associated_streaming", one_each(2), 1);
   execute(t.pipeline, run_options(5));
   const auto peaks = [&](int64_t steps) {
     for (const Stream& s : t.streams) s.pool().reset_peak();
@@ -128,8 +146,8 @@ TEST(Executor, ASlowConsumerDoesNotMakeMemoryGrow) {
   EXPECT_EQ(peaks(60), few);
 }
 
-TEST(Executor, ForwardAndBackwardOfAStepReadOneVersion) {
-  Trained t = make_trained({}, "one_f_one_b", one_each(3), 4);
+TEST_P(Executor, ForwardAndBackwardOfAStepReadOneVersion) {
+  Trained t = make_trained(net(), "one_f_one_b", one_each(3), 4);
   RunOptions o = run_options(3);
   std::mutex mutex;
   std::map<std::pair<int, int64_t>, std::vector<uint64_t>> versions;  // (stage, step)
@@ -151,12 +169,12 @@ TEST(Executor, ForwardAndBackwardOfAStepReadOneVersion) {
 
 // ---- ends before the last step ----
 
-TEST(Executor, ALossThatIsNotFiniteEndsTheRunWithTheWeightsBefore) {
+TEST_P(Executor, ALossThatIsNotFiniteEndsTheRunWithTheWeightsBefore) {
   for (float poison : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     SCOPED_TRACE(poison);
-    Trained sound = make_trained({}, "one_f_one_b", one_each(3), 2);
+    Trained sound = make_trained(net(), "one_f_one_b", one_each(3), 2);
     execute(sound.pipeline, run_options(3));
-    Trained t = make_trained({}, "one_f_one_b", one_each(3), 2);
+    Trained t = make_trained(net(), "one_f_one_b", one_each(3), 2);
     RunOptions o = run_options(10);
     o.feed = make_feed(/*poisoned=*/2 * 3 + 1, poison);
     try {
@@ -172,10 +190,10 @@ TEST(Executor, ALossThatIsNotFiniteEndsTheRunWithTheWeightsBefore) {
   }
 }
 
-TEST(Executor, AStopEndsAllStagesAtTheSameStep) {
+TEST_P(Executor, AStopEndsAllStagesAtTheSameStep) {
   for (const Placement& placement : {Placement{0, 1, 2, 3}, Placement{0, 1, 0, 1}}) {
-    NetOptions net{.stages = 4, .local_losses = true};
-    Trained t = make_trained(net, "associated_streaming", placement, 1);
+    const NetOptions options = net({.stages = 4, .local_losses = true});
+    Trained t = make_trained(options, "associated_streaming", placement, 1);
     std::atomic<bool> stop{false};
     RunOptions o = run_options(1000);
     std::map<int, int64_t> last;
@@ -188,14 +206,14 @@ TEST(Executor, AStopEndsAllStagesAtTheSameStep) {
     EXPECT_GT(r.steps, 5);
     EXPECT_LT(r.steps, 1000);
     for (const auto& entry : last) EXPECT_EQ(entry.second + 1, r.steps);
-    Trained again = make_trained(net, "associated_streaming", placement, 1);
+    Trained again = make_trained(options, "associated_streaming", placement, 1);
     execute(again.pipeline, run_options(r.steps));
     EXPECT_EQ(t.weights(), again.weights());
   }
 }
 
-TEST(Executor, AStopBeforeTheFirstStepRunsNone) {
-  Trained t = make_trained({}, "gpipe", one_each(3), 2);
+TEST_P(Executor, AStopBeforeTheFirstStepRunsNone) {
+  Trained t = make_trained(net(), "gpipe", one_each(3), 2);
   const auto before = t.weights();
   std::atomic<bool> stop{true};
   RunOptions o = run_options(10);
@@ -206,21 +224,21 @@ TEST(Executor, AStopBeforeTheFirstStepRunsNone) {
 
 // ---- bad requests ----
 
-TEST(Executor, RefusesARunTooShortForItsPlan) {
-  Trained t = make_trained({.stages = 4, .local_losses = true}, "associated_streaming", {0, 1, 0, 1}, 1);
+TEST_P(Executor, RefusesARunTooShortForItsPlan) {
+  Trained t = make_trained(net({.stages = 4, .local_losses = true}), "associated_streaming", {0, 1, 0, 1}, 1);
   EXPECT_THROW(execute(t.pipeline, run_options(1)), ScheduleError);
   EXPECT_EQ(execute(t.pipeline, run_options(2)).steps, 2);
 }
 
-TEST(Executor, RefusesStagesThatDoNotMatchThePlan) {
-  EXPECT_THROW(make_trained({.stages = 2}, "gpipe", one_each(3), 2), ScheduleError);
-  Trained t = make_trained({.stages = 2}, "gpipe", one_each(2), 2);
+TEST_P(Executor, RefusesStagesThatDoNotMatchThePlan) {
+  EXPECT_THROW(make_trained(net({.stages = 2}), "gpipe", one_each(3), 2), ScheduleError);
+  Trained t = make_trained(net({.stages = 2}), "gpipe", one_each(2), 2);
   EXPECT_THROW(make_pipeline(std::move(t.pipeline.stages), find_rule("backprop"), gpipe({0, 0}, 2)), ScheduleError);
   EXPECT_THROW(find_rule("hebb"), ConfigError);
 }
 
-TEST(Executor, AFeedOfTheWrongKindIsNamed) {
-  Trained t = make_trained({}, "gpipe", one_each(3), 2);
+TEST_P(Executor, AFeedOfTheWrongKindIsNamed) {
+  Trained t = make_trained(net(), "gpipe", one_each(3), 2);
   RunOptions o = run_options(2);
   o.feed = [](const FeedRequest&) { return Parcel{}; };
   EXPECT_THROW(execute(t.pipeline, o), DataError);

@@ -18,7 +18,9 @@ const std::vector<Case> kCases = {
     {"one_f_one_b", false, {0, 1, 2}}, {"gpipe", false, {0, 0, 1}}, {"associated_streaming", true, {0, 1, 0}}};
 constexpr int kMbs = 2, kSteps = 2;
 
-Trained make(const Case& c) { return make_trained({.local_losses = c.local_losses}, c.schedule, c.placement, kMbs); }
+Trained make(const Case& c, Where where = Where::kCpu) {
+  return make_trained({.local_losses = c.local_losses, .where = where}, c.schedule, c.placement, kMbs);
+}
 
 /// What stays allocated when the pipeline is gone: the streams' own scratch only.
 void expect_nothing_left(Trained t) {
@@ -27,9 +29,8 @@ void expect_nothing_left(Trained t) {
 }
 
 /// Runs `fault` before action `position` of `worker`; gives the error's text, or "none".
-std::string run_with(Trained& t, int worker, int position, const std::function<void(Stage&)>& fault,
-                     int64_t rows = kRows) {
-  RunOptions o = run_options(kSteps, rows);
+std::string run_with(Trained& t, int worker, int position, const std::function<void(Stage&)>& fault) {
+  RunOptions o = run_options(kSteps, t.options.rows);
   std::vector<int> at(t.streams.size(), 0);  // one element per worker's thread
   o.on_action = [&](int w, const Action&, Stage& s) {
     if (at[size_t(w)]++ == position && w == worker) fault(s);
@@ -59,15 +60,19 @@ void at_each_action(F&& f) {
   }
 }
 
-TEST(Faults, WhileQueueing) {
+class Faults : public OnEachPlace {};
+INSTANTIATE_TEST_SUITE_P(Places, Faults, testing::ValuesIn(test_places()), place_label);
+
+TEST_P(Faults, WhileQueueing) {
   at_each_action([](const Case& c, int w, int i) {
-    Trained t = make(c);
+    Trained t = make(c, GetParam());
     EXPECT_EQ(run_with(t, w, i, [](Stage&) { throw DataError("planted"); }), "planted");
     expect_nothing_left(std::move(t));
   });
 }
 
-TEST(Faults, OnTheDevice) {
+TEST_P(Faults, OnTheDevice) {
+  if (GetParam() != Where::kCpu) GTEST_SKIP() << "only a CPU's work can be made to throw";
   at_each_action([](const Case& c, int w, int i) {
     Trained t = make(c);
     EXPECT_EQ(run_with(t, w, i, [](Stage& s) { s.stream.enqueue([](CpuContext&) { throw DeviceError("planted"); }); }),
@@ -76,15 +81,14 @@ TEST(Faults, OnTheDevice) {
   });
 }
 
-TEST(Faults, OutOfMemory) {
+TEST_P(Faults, OutOfMemory) {
   // Tensors too large for a slab, so that each allocation of the first step that nothing freed serves fails.
+  const int64_t rows = 1 << 14;
   std::set<std::string> kinds;
   at_each_action([&](const Case& c, int w, int i) {
     if (i >= 8) return;  // most of the first step: later ones live on what it freed
-    constexpr int64_t kManyRows = 1 << 14;
-    Trained t = make_trained({.local_losses = c.local_losses}, c.schedule, c.placement, kMbs);
-    const std::string why = run_with(
-        t, w, i, [](Stage& s) { s.stream.pool().set_limit(1); }, kManyRows);
+    Trained t = make_trained(net({.local_losses = c.local_losses, .rows = rows}), c.schedule, c.placement, kMbs);
+    const std::string why = run_with(t, w, i, [](Stage& s) { s.stream.pool().set_limit(1); });
     if (why != "none") {
       EXPECT_THAT(why, testing::HasSubstr(t.streams[size_t(w)].device().text() + ": no "));
       kinds.insert(why.substr(why.find(" for "), 10));
@@ -94,8 +98,8 @@ TEST(Faults, OutOfMemory) {
   EXPECT_GE(kinds.size(), 2u);  // not only one place can fail
 }
 
-TEST(Faults, ARunAfterAFaultStartsItsStepAnew) {
-  Trained t = make(kCases[0]), sound = make(kCases[0]);
+TEST_P(Faults, ARunAfterAFaultStartsItsStepAnew) {
+  Trained t = make(kCases[0], GetParam()), sound = make(kCases[0], GetParam());
   const int half_a_step = 5;  // the last stage has added one of two gradients
   EXPECT_EQ(run_with(t, 2, half_a_step, [](Stage&) { throw DataError("planted"); }), "planted");
   execute(t.pipeline, run_options(kSteps));
@@ -105,8 +109,8 @@ TEST(Faults, ARunAfterAFaultStartsItsStepAnew) {
               sound.pipeline.stages[s]->arena.values().to_vector<float>(sound.streams[s]));
 }
 
-TEST(Faults, OneFaultOfManyIsReported) {
-  Trained t = make(kCases[0]);
+TEST_P(Faults, OneFaultOfManyIsReported) {
+  Trained t = make(kCases[0], GetParam());
   RunOptions o = run_options(kSteps);
   std::atomic<int> planted{0};
   o.on_action = [&](int w, const Action& a, Stage&) {

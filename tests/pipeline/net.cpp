@@ -70,6 +70,19 @@ class TestStage final : public StageBody {
 
 }  // namespace
 
+Device device_of(Where where, int worker) {
+  const bool gpu = where == Where::kCuda || (where == Where::kMixed && worker % 2 == 1);
+  return gpu ? Device{DeviceKind::kCuda, worker % cuda_status().devices} : Device{DeviceKind::kCpu, worker};
+}
+std::vector<Where> test_places() {
+  std::vector<Where> places{Where::kCpu};
+  if (cuda_status().devices > 0) places.push_back(Where::kCuda);
+  return places;
+}
+std::string place_label(const testing::TestParamInfo<Where>& info) {
+  return info.param == Where::kCpu ? "cpu" : info.param == Where::kCuda ? "cuda" : "mixed";
+}
+
 std::vector<StageNet> make_nets(const NetOptions& options) {
   std::vector<StageNet> nets;
   for (int s = 0; s < options.stages; ++s) {
@@ -80,26 +93,32 @@ std::vector<StageNet> make_nets(const NetOptions& options) {
   return nets;
 }
 
-Trained make_trained(std::vector<StageNet> nets, const std::string& rule, const std::string& schedule,
-                     const Placement& placement, int mbs, int depth) {
+Trained make_trained(std::vector<StageNet> nets, const PlanOptions& plan) {
   Trained t;
-  for (int w = 0; w < count_workers(placement); ++w) t.streams.emplace_back(Device{DeviceKind::kCpu, w});
+  for (int w = 0; w < count_workers(plan.placement); ++w) t.streams.emplace_back(device_of(plan.where, w));
   std::vector<StagePtr> stages;
   for (size_t s = 0; s < nets.size(); ++s) {
     size_t groups = 1;
     for (const ParamSpec& param : nets[s].init.params()) groups = std::max(groups, size_t(param.group) + 1);
     stages.push_back(std::make_unique<Stage>(
-        std::move(nets[s]), t.streams[size_t(placement[s])], /*seed=*/3, std::make_unique<Adam>(),
+        std::move(nets[s]), t.streams[size_t(plan.placement[s])], /*seed=*/3, std::make_unique<Adam>(),
         [groups](int64_t) { return std::vector<GroupSettings>(groups, {.lr = 0.01f}); }));
   }
-  t.pipeline = make_pipeline(std::move(stages), find_rule(rule), find_schedule(schedule).make(placement, mbs), depth);
+  t.pipeline = make_pipeline(std::move(stages), find_rule(plan.rule),
+                             find_schedule(plan.schedule).make(plan.placement, plan.mbs), plan.depth);
   return t;
 }
 
 Trained make_trained(const NetOptions& options, const std::string& schedule, const Placement& placement, int mbs,
                      int depth) {
-  return make_trained(make_nets(options), options.local_losses ? "associated" : "backprop", schedule, placement, mbs,
-                      depth);
+  Trained t = make_trained(make_nets(options), {.rule = options.local_losses ? "associated" : "backprop",
+                                                .schedule = schedule,
+                                                .placement = placement,
+                                                .mbs = mbs,
+                                                .depth = depth,
+                                                .where = options.where});
+  t.options = options;
+  return t;
 }
 
 std::vector<std::vector<float>> Trained::weights() const {

@@ -20,13 +20,12 @@ struct Made {
   std::unique_ptr<Transport> net;
 };
 struct Maker {
-  const char* name;
-  Made (*make)();
+  std::string name;
+  std::function<Made()> make;
 };
 
-Made make_local() {
-  Made m;
-  for (int i = 0; i < 2; ++i) m.streams.emplace_back(Device{DeviceKind::kCpu, i});
+Made make_local(Device from, Device to) {
+  Made m{{Stream(from), Stream(to)}, nullptr};
   m.net = std::make_unique<LocalTransport>(std::vector<ChannelUse>{{0, 1, kSlots}}, m.streams);
   return m;
 }
@@ -44,8 +43,21 @@ class TransportContract : public testing::TestWithParam<Maker> {
   Transport& net() { return *made_.net; }
   Made made_ = GetParam().make();
 };
-INSTANTIATE_TEST_SUITE_P(Transports, TransportContract, testing::Values(Maker{"local", make_local}),
-                         [](const testing::TestParamInfo<Maker>& i) { return std::string(i.param.name); });
+
+/// Every transport between every two kinds of devices that there are.
+std::vector<Maker> makers() {
+  const Device cpus[] = {{DeviceKind::kCpu, 0}, {DeviceKind::kCpu, 1}};
+  std::vector<Maker> all{{"local", [=] { return make_local(cpus[0], cpus[1]); }}};
+  const int gpus = cuda_status().devices;
+  if (gpus == 0) return all;
+  const Device first{DeviceKind::kCuda, 0}, second{DeviceKind::kCuda, gpus - 1};
+  all.push_back({"local_between_gpus", [=] { return make_local(first, second); }});
+  all.push_back({"local_to_a_gpu", [=] { return make_local(cpus[0], second); }});
+  all.push_back({"local_from_a_gpu", [=] { return make_local(second, cpus[0]); }});
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(Transports, TransportContract, testing::ValuesIn(makers()),
+                         [](const testing::TestParamInfo<Maker>& i) { return i.param.name; });
 
 TEST_P(TransportContract, AParcelArrivesWhole) {
   const Tensor ints = random_ints(from(), {3, 5}, 1, 0, 100);
@@ -98,7 +110,7 @@ TEST_P(TransportContract, ASlotIsNotOverwrittenWhileQueuedWorkReadsIt) {
   });
   for (int64_t mb = 0; mb < 40; ++mb) {
     const Parcel got = net().recv(recv(mb), to());
-    to().enqueue([](CpuContext&) { std::this_thread::sleep_for(std::chrono::milliseconds(1)); });
+    if (to().is_cpu()) to().enqueue([](CpuContext&) { std::this_thread::sleep_for(std::chrono::milliseconds(1)); });
     copy_to_host(to(), got.values[0].rows(99, 1), &seen[size_t(mb)]);
   }
   sender.join();
@@ -152,6 +164,7 @@ TEST_P(TransportContract, AbortWakesASenderWithoutASlot) {
 }
 
 TEST_P(TransportContract, AnErrorOnTheSendersDeviceReachesTheReceiver) {
+  if (!from().is_cpu()) GTEST_SKIP() << "only a CPU's work can be made to throw";
   from().enqueue([](CpuContext&) { throw DeviceError("planted"); });
   net().send(send(0), {{value(1)}}, from());
   const Parcel got = net().recv(recv(0), to());
