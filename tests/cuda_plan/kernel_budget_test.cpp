@@ -110,7 +110,7 @@ std::vector<std::string> device_files() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, KernelBudgetTest, testing::ValuesIn(device_files()),
-                         [](const auto& info) { return std::filesystem::path(info.param).stem().string(); });
+                         [](const auto& file) { return std::filesystem::path(file.param).stem().string(); });
 
 TEST_P(KernelBudgetTest, KeepsToItOnBothArchitectures) {
   std::map<int, int> kernels;
