@@ -181,6 +181,18 @@ void judge(const void* data, size_t bytes, bool write, bool atomic, const void* 
   current_thread = t;
 }
 
+/// An access that the compiler believes to be aligned to its size.
+void judge_whole(const void* data, size_t bytes, bool write, const void* pc) {
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  if (address % bytes != 0 && current_thread != nullptr) {
+    checker().thread = current_thread;
+    DeviceThread* const t = std::exchange(current_thread, nullptr);
+    report_access(Report::kMisaligned, {address, bytes, write, false, pc}, "at once, misaligned, ");
+    current_thread = t;
+  }
+  judge(data, bytes, write, false, pc);
+}
+
 }  // namespace
 
 void check_begin_grid(const Launch& launch) {
@@ -241,6 +253,7 @@ void report_at(Report::Kind kind, const SourceLocation& at, const std::string& t
 }  // namespace emu
 
 using emu::judge;
+using emu::judge_whole;
 
 // The compiler chooses these names.
 // NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,readability-identifier-naming)
@@ -252,15 +265,15 @@ void __tsan_func_exit() {}
 void __tsan_vptr_update(void**, void*) {}
 void __tsan_vptr_read(void**) {}
 void __tsan_read1(void* p) { judge(p, 1, false, false, __builtin_return_address(0)); }
-void __tsan_read2(void* p) { judge(p, 2, false, false, __builtin_return_address(0)); }
-void __tsan_read4(void* p) { judge(p, 4, false, false, __builtin_return_address(0)); }
-void __tsan_read8(void* p) { judge(p, 8, false, false, __builtin_return_address(0)); }
-void __tsan_read16(void* p) { judge(p, 16, false, false, __builtin_return_address(0)); }
+void __tsan_read2(void* p) { judge_whole(p, 2, false, __builtin_return_address(0)); }
+void __tsan_read4(void* p) { judge_whole(p, 4, false, __builtin_return_address(0)); }
+void __tsan_read8(void* p) { judge_whole(p, 8, false, __builtin_return_address(0)); }
+void __tsan_read16(void* p) { judge_whole(p, 16, false, __builtin_return_address(0)); }
 void __tsan_write1(void* p) { judge(p, 1, true, false, __builtin_return_address(0)); }
-void __tsan_write2(void* p) { judge(p, 2, true, false, __builtin_return_address(0)); }
-void __tsan_write4(void* p) { judge(p, 4, true, false, __builtin_return_address(0)); }
-void __tsan_write8(void* p) { judge(p, 8, true, false, __builtin_return_address(0)); }
-void __tsan_write16(void* p) { judge(p, 16, true, false, __builtin_return_address(0)); }
+void __tsan_write2(void* p) { judge_whole(p, 2, true, __builtin_return_address(0)); }
+void __tsan_write4(void* p) { judge_whole(p, 4, true, __builtin_return_address(0)); }
+void __tsan_write8(void* p) { judge_whole(p, 8, true, __builtin_return_address(0)); }
+void __tsan_write16(void* p) { judge_whole(p, 16, true, __builtin_return_address(0)); }
 void __tsan_unaligned_read2(void* p) { judge(p, 2, false, false, __builtin_return_address(0)); }
 void __tsan_unaligned_read4(void* p) { judge(p, 4, false, false, __builtin_return_address(0)); }
 void __tsan_unaligned_read8(void* p) { judge(p, 8, false, false, __builtin_return_address(0)); }
