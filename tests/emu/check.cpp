@@ -130,23 +130,22 @@ void judge_shared(const DeviceThread& t, const Event& e) {
 }
 
 /// Remembers the allocation of the last access: most are to the same one.
-bool find_allocation(const Event& e) {
+void find_allocation(const Event& e) {
   Checker& c = checker();
-  if (c.memory != nullptr && c.version == memory_version() && c.memory->allocation.holds(e.address)) return true;
+  if (c.memory != nullptr && c.version == memory_version() && c.memory->allocation.holds(e.address)) return;
   c.memory = memory_at(e.address);
   c.version = memory_version();
   if (c.memory == nullptr) {
     report_access(kind_of_miss(e.address), e);
-    return false;
+    stop_thread();
   }
   const int owner = c.memory->allocation.device;
   if (owner != kPinnedHost && !reaches(c.launch->device, owner))
     report_access(Report::kWrongDevice, e, "of a device that its own does not reach, ");
-  return true;
 }
 
 void judge_global(const DeviceThread& t, const Event& e) {
-  if (!find_allocation(e)) return;
+  find_allocation(e);
   Checker& c = checker();
   const Allocation& a = c.memory->allocation;
   if (e.bytes > a.begin + a.bytes - e.address) return report_access(Report::kOutOfBounds, e, "over the end, ");
