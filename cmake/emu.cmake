@@ -21,7 +21,7 @@ endforeach()
 # receives: the sanitizers themselves are not linked. Neither may the compiler turn loops into calls that hide accesses.
 function(sluice_emulated)
   set(calls -fsanitize=thread -fsanitize=alignment,bounds -ffp-contract=off -fno-vectorize -fno-slp-vectorize
-    "SHELL:-mllvm -tsan-instrument-func-entry-exit=0")
+    -mllvm -tsan-instrument-func-entry-exit=0 -mllvm -tsan-instrument-read-before-write=1)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     set(calls -fsanitize=thread -fsanitize=alignment,bounds -ffp-contract=off -fno-tree-vectorize
       -fno-tree-loop-distribute-patterns --param=tsan-instrument-func-entry-exit=0)

@@ -130,23 +130,22 @@ void judge_shared(const DeviceThread& t, const Event& e) {
 }
 
 /// Remembers the allocation of the last access: most are to the same one.
-bool find_allocation(const Event& e) {
+void find_allocation(const Event& e) {
   Checker& c = checker();
-  if (c.memory != nullptr && c.version == memory_version() && c.memory->allocation.holds(e.address)) return true;
+  if (c.memory != nullptr && c.version == memory_version() && c.memory->allocation.holds(e.address)) return;
   c.memory = memory_at(e.address);
   c.version = memory_version();
   if (c.memory == nullptr) {
     report_access(kind_of_miss(e.address), e);
-    return false;
+    stop_thread();
   }
   const int owner = c.memory->allocation.device;
   if (owner != kPinnedHost && !reaches(c.launch->device, owner))
     report_access(Report::kWrongDevice, e, "of a device that its own does not reach, ");
-  return true;
 }
 
 void judge_global(const DeviceThread& t, const Event& e) {
-  if (!find_allocation(e)) return;
+  find_allocation(e);
   Checker& c = checker();
   const Allocation& a = c.memory->allocation;
   if (e.bytes > a.begin + a.bytes - e.address) return report_access(Report::kOutOfBounds, e, "over the end, ");
@@ -179,6 +178,18 @@ void judge(const void* data, size_t bytes, bool write, bool atomic, const void* 
   else
     judge_global(*t, e);
   current_thread = t;
+}
+
+/// An access that the compiler believes to be aligned to its size.
+void judge_whole(const void* data, size_t bytes, bool write, const void* pc) {
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  if (address % bytes != 0 && current_thread != nullptr) {
+    checker().thread = current_thread;
+    DeviceThread* const t = std::exchange(current_thread, nullptr);
+    report_access(Report::kMisaligned, {address, bytes, write, false, pc}, "at once, misaligned, ");
+    current_thread = t;
+  }
+  judge(data, bytes, write, false, pc);
 }
 
 }  // namespace
@@ -241,6 +252,7 @@ void report_at(Report::Kind kind, const SourceLocation& at, const std::string& t
 }  // namespace emu
 
 using emu::judge;
+using emu::judge_whole;
 
 // The compiler chooses these names.
 // NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,readability-identifier-naming)
@@ -252,15 +264,15 @@ void __tsan_func_exit() {}
 void __tsan_vptr_update(void**, void*) {}
 void __tsan_vptr_read(void**) {}
 void __tsan_read1(void* p) { judge(p, 1, false, false, __builtin_return_address(0)); }
-void __tsan_read2(void* p) { judge(p, 2, false, false, __builtin_return_address(0)); }
-void __tsan_read4(void* p) { judge(p, 4, false, false, __builtin_return_address(0)); }
-void __tsan_read8(void* p) { judge(p, 8, false, false, __builtin_return_address(0)); }
-void __tsan_read16(void* p) { judge(p, 16, false, false, __builtin_return_address(0)); }
+void __tsan_read2(void* p) { judge_whole(p, 2, false, __builtin_return_address(0)); }
+void __tsan_read4(void* p) { judge_whole(p, 4, false, __builtin_return_address(0)); }
+void __tsan_read8(void* p) { judge_whole(p, 8, false, __builtin_return_address(0)); }
+void __tsan_read16(void* p) { judge_whole(p, 16, false, __builtin_return_address(0)); }
 void __tsan_write1(void* p) { judge(p, 1, true, false, __builtin_return_address(0)); }
-void __tsan_write2(void* p) { judge(p, 2, true, false, __builtin_return_address(0)); }
-void __tsan_write4(void* p) { judge(p, 4, true, false, __builtin_return_address(0)); }
-void __tsan_write8(void* p) { judge(p, 8, true, false, __builtin_return_address(0)); }
-void __tsan_write16(void* p) { judge(p, 16, true, false, __builtin_return_address(0)); }
+void __tsan_write2(void* p) { judge_whole(p, 2, true, __builtin_return_address(0)); }
+void __tsan_write4(void* p) { judge_whole(p, 4, true, __builtin_return_address(0)); }
+void __tsan_write8(void* p) { judge_whole(p, 8, true, __builtin_return_address(0)); }
+void __tsan_write16(void* p) { judge_whole(p, 16, true, __builtin_return_address(0)); }
 void __tsan_unaligned_read2(void* p) { judge(p, 2, false, false, __builtin_return_address(0)); }
 void __tsan_unaligned_read4(void* p) { judge(p, 4, false, false, __builtin_return_address(0)); }
 void __tsan_unaligned_read8(void* p) { judge(p, 8, false, false, __builtin_return_address(0)); }

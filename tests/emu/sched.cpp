@@ -1,16 +1,11 @@
 // Runs the threads of a grid one after another on one host thread: block by block, in an order that CUDA allows.
 // A thread keeps its stack only while it waits; whoever runs to the end leaves it to the next (fresh stacks cost ten
 // times the work of an element-wise kernel).
+#include "emu/sched.h"
+
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
-#include <deque>
 #include <numeric>
-#include <random>
-
-#include "emu/device.h"
-#include "emu/fiber.h"
-#include "emu/thread.h"
 
 namespace emu {
 
@@ -18,93 +13,51 @@ constinit thread_local DeviceThread* current_thread = nullptr;
 
 namespace {
 
-constexpr size_t kArena = size_t{256} << 10, kRedZone = 64;
+constexpr size_t kRedZone = 64;
 constexpr size_t kStaticShared = 48 << 10;  // what a kernel may declare
-
-enum class State : uint8_t { kNew, kReady, kAtBarrier, kAtWarp, kDone };
-
-struct Thread : DeviceThread {
-  State state = State::kNew;
-  Fiber* fiber = nullptr;
-  // What it waits in.
-  Site at{};
-  WarpOp op{};
-  unsigned mask = 0;
-  int source = 0;
-  uint64_t value = 0, result = 0;
-};
-
-struct Warp {
-  unsigned live = 0, waiting = 0;  // lanes
-};
 
 /// What one launch leaves to the next.
 struct Resources {
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Fiber*> idle;
-  std::byte* arena = static_cast<std::byte*>(std::aligned_alloc(256, kArena));  // shared memory of the running block
 };
 Resources& resources() {
   static auto& r = *new Resources;  // threads may run until the process ends
   return r;
 }
 
-bool same(Site a, Site b) { return a.line == b.line && std::strcmp(a.file, b.file) == 0; }
-std::string place(Site at) {
-  const std::string path = at.file;
-  return path.substr(path.rfind('/') + 1) + ":" + std::to_string(at.line);
-}
-
-class Grid {
- public:
-  explicit Grid(const Launch& launch);
-  void run();
-
-  // For the device thread that runs.
-  void barrier(Site at);
-  uint64_t warp_operation(WarpOp op, unsigned mask, uint64_t value, int source, Site at);
-  void* shared_object(const void* key, size_t bytes, size_t alignment);
-  void thread_main();
-
- private:
-  struct SharedObject {
-    const void* key;
-    std::byte* data;
-  };
-
-  std::vector<uint32_t> block_order();
-  void run_block(uint32_t number);
-  Thread* next();
-  void give_fiber(Thread& t, Fiber* fiber);
-  void leave(Fiber& from, Thread* to);
-  void wait(Thread& me);
-  void make_ready(Thread& t);
-  Thread* finish(Thread& me);
-  void open_barrier();
-  void complete_group(const Thread& leader);
-  uint64_t warp_result(const Thread& lane, unsigned group, unsigned ballot);
-  void report_stuck();
-  std::string in_block() const;
-  Thread& lane(int warp, int i) { return threads_[size_t(warp * 32 + i)]; }
-
-  const Launch& launch_;
-  const Order order_;
-  std::mt19937_64 random_;
-  RunningBlock block_;
-  std::vector<Thread> threads_;
-  std::vector<Warp> warps_;
-  std::deque<Thread*> ready_;
-  Thread* running_ = nullptr;
-  int done_ = 0, at_barrier_ = 0;
-  Fiber main_;
-  Fiber* left_ = nullptr;  // where the last thread ended: free once nobody stands on it
-  std::vector<SharedObject> shared_;
-  size_t shared_end_ = 0, shared_bytes_ = 0;
-};
-
 Grid* active = nullptr;
 
 void fiber_main() { active->thread_main(); }
+
+}  // namespace
+
+const std::byte* SharedMemory::arena() {
+  static const auto* const memory = static_cast<std::byte*>(std::aligned_alloc(256, kArena));
+  return memory;
+}
+
+void SharedMemory::clear() {
+  objects_.clear();
+  end_ = bytes_ = 0;
+}
+
+void* SharedMemory::find(const void* key) const {
+  for (const Object& o : objects_)
+    if (o.key == key) return o.data;
+  return nullptr;
+}
+
+void* SharedMemory::make(const void* key, size_t bytes, size_t alignment) {
+  const size_t step = std::max<size_t>(alignment, 16), offset = (end_ + kRedZone + step - 1) / step * step;
+  if (offset + bytes + kRedZone > kArena) throw std::bad_alloc();
+  end_ = offset + bytes;
+  bytes_ += bytes;
+  auto* const data = const_cast<std::byte*>(arena()) + offset;
+  std::fill_n(data, bytes, std::byte{0xff});  // NaN
+  objects_.push_back({key, data});
+  return data;
+}
 
 Grid::Grid(const Launch& launch)
     : launch_(launch), order_(options().order), random_(options().seed * 0x9E3779B97F4A7C15u + launch.op) {
@@ -137,7 +90,6 @@ void Grid::run_block(uint32_t number) {
   block_.number = number;
   block_.barriers = 0;
   shared_.clear();
-  shared_end_ = shared_bytes_ = 0;
   done_ = at_barrier_ = 0;
   std::fill(warps_.begin(), warps_.end(), Warp{});
   for (size_t i = 0; i < threads_.size(); ++i) {
@@ -148,9 +100,17 @@ void Grid::run_block(uint32_t number) {
     warps_[i / 32].live |= 1u << (i % 32);
     ready_.push_back(&t);
   }
-  check_begin_block(block_, resources().arena, kArena);
+  check_begin_block(block_, SharedMemory::arena(), SharedMemory::kArena);
   leave(main_, next());
-  if (done_ != int(threads_.size())) report_stuck();
+  if (done_ == int(threads_.size())) return;
+  report_stuck();
+  drop_waiting();
+}
+
+/// Where nobody can go on, threads are dropped as they stand.
+void Grid::drop_waiting() {
+  for (const Thread& t : threads_)
+    if (t.state != State::kDone) resources().idle.push_back(t.fiber);
 }
 
 Thread* Grid::next() {
@@ -202,10 +162,22 @@ void Grid::thread_main() {
       running_ = to;
       continue;
     }
-    if (left_ != nullptr) resources().idle.push_back(left_);
-    left_ = me.fiber;
-    leave(*me.fiber, to);  // never comes back: who gets this fiber next restarts it
+    park(me, to);
   }
+}
+
+/// Leaves the fiber of a thread that has ended. Nobody comes back to it: who gets it next restarts it.
+void Grid::park(Thread& me, Thread* to) {
+  if (left_ != nullptr) resources().idle.push_back(left_);
+  left_ = me.fiber;
+  leave(*me.fiber, to);
+  std::abort();
+}
+
+void Grid::stop_thread() {
+  current_thread = nullptr;
+  Thread& me = *running_;
+  park(me, finish(me));
 }
 
 Thread* Grid::finish(Thread& me) {
@@ -231,142 +203,24 @@ void Grid::wait(Thread& me) {
   current_thread = &me;
 }
 
-void Grid::barrier(Site at) {
-  Thread& me = *running_;
-  current_thread = nullptr;
-  me.state = State::kAtBarrier;
-  me.at = at;
-  ++at_barrier_;
-  open_barrier();
-  wait(me);
-}
-
-/// Once all threads that have not left are there.
-void Grid::open_barrier() {
-  if (at_barrier_ == 0 || at_barrier_ + done_ != int(threads_.size())) return;
-  const Thread* first = nullptr;
-  for (Thread& t : threads_) {
-    if (t.state != State::kAtBarrier) continue;
-    if (first == nullptr) first = &t;
-    if (!same(t.at, first->at))
-      report_once(Report::kBarrierDivergence, place(first->at),
-                  in_block() + ": threads " + std::to_string(first->number) + " and " + std::to_string(t.number) +
-                      " wait at different barriers, " + place(first->at) + " and " + place(t.at));
-    t.interval = 0;
-    make_ready(t);
-  }
-  if (done_ > 0)
-    report_once(Report::kBarrierDivergence, place(first->at),
-                in_block() + ": " + std::to_string(done_) + " of " + std::to_string(threads_.size()) +
-                    " threads have left before the barrier at " + place(first->at));
-  ++block_.barriers;
-  at_barrier_ = 0;
-}
-
-uint64_t Grid::warp_operation(WarpOp op, unsigned mask, uint64_t value, int source, Site at) {
-  Thread& me = *running_;
-  current_thread = nullptr;
-  const unsigned bit = 1u << me.lane();
-  if ((mask & bit) == 0)
-    report_once(Report::kWarpMask, place(at),
-                in_block() + ": lane " + std::to_string(me.lane()) + " is not in the mask it passes at " + place(at));
-  me.state = State::kAtWarp;
-  me.at = at;
-  me.op = op;
-  me.mask = mask | bit;
-  me.value = value;
-  me.source = source;
-  warps_[size_t(me.warp())].waiting |= bit;
-  complete_group(me);
-  wait(me);
-  return me.result;
-}
-
-/// Lets the lanes of `leader`'s mask go once all that have not left are there with the same operation.
-void Grid::complete_group(const Thread& leader) {
-  Warp& warp = warps_[size_t(leader.warp())];
-  const unsigned group = leader.mask & warp.live;
-  if ((warp.waiting & group) != group) return;
-  for (unsigned left = group; left != 0; left &= left - 1) {
-    const Thread& t = lane(leader.warp(), std::countr_zero(left));
-    if (t.mask != leader.mask || t.op != leader.op) return;
-  }
-  unsigned ballot = 0;
-  std::array<uint32_t, 32> seen{};
-  for (unsigned left = group; left != 0; left &= left - 1) {
-    const int i = std::countr_zero(left);
-    Thread& t = lane(leader.warp(), i);
-    if (t.value != 0) ballot |= 1u << i;
-    if (t.op != WarpOp::kSync) continue;
-    ++t.seen[size_t(i)];
-    for (size_t k = 0; k < 32; ++k) seen[k] = std::max(seen[k], t.seen[k]);
-  }
-  for (unsigned left = group; left != 0; left &= left - 1) {
-    Thread& t = lane(leader.warp(), std::countr_zero(left));
-    t.result = warp_result(t, group, ballot);
-    if (t.op == WarpOp::kSync) {
-      t.seen = seen;
-      t.interval = 0;
-    }
-    make_ready(t);
-  }
-  warp.waiting &= ~group;
-}
-
-uint64_t Grid::warp_result(const Thread& t, unsigned group, unsigned ballot) {
-  if (t.op != WarpOp::kShuffle) return ballot;
-  if ((group >> t.source & 1) != 0) return lane(t.warp(), t.source).value;
-  report_once(Report::kWarpMask, place(t.at),
-              in_block() + ": lane " + std::to_string(t.lane()) + " reads lane " + std::to_string(t.source) +
-                  ", which takes no part, at " + place(t.at));
-  return 0x7fc0deadffc0deadu;
-}
-
-/// Nobody can go on: threads wait for lanes that never come. They are dropped as they stand.
-void Grid::report_stuck() {
-  const Thread* waiting = nullptr;
-  for (Thread& t : threads_) {
-    if (t.state == State::kAtWarp && waiting == nullptr) waiting = &t;
-    if (t.state != State::kDone) resources().idle.push_back(t.fiber);
-  }
-  const unsigned missing = waiting->mask & warps_[size_t(waiting->warp())].live;
-  bool elsewhere = false;  // at a warp operation, but at another one
-  std::string text =
-      in_block() + ": lane " + std::to_string(waiting->lane()) + " waits for ever at " + place(waiting->at) + " for";
-  for (unsigned left = missing; left != 0; left &= left - 1) {
-    const Thread& t = lane(waiting->warp(), std::countr_zero(left));
-    if (t.state == State::kAtWarp && t.mask == waiting->mask && t.op == waiting->op) continue;
-    elsewhere |= t.state == State::kAtWarp;
-    text += " lane " + std::to_string(t.lane()) + " (at " + place(t.at) + ")";
-  }
-  report_once(elsewhere ? Report::kWarpMask : Report::kDeadlock, place(waiting->at), text);
-}
-
 std::string Grid::in_block() const { return launch_.kernel->name + ", block " + std::to_string(block_.number); }
 
 void* Grid::shared_object(const void* key, size_t bytes, size_t alignment) {
-  for (const SharedObject& o : shared_)
-    if (o.key == key) return o.data;
   current_thread = nullptr;
-  const size_t step = std::max<size_t>(alignment, 16);
-  const size_t offset = (shared_end_ + kRedZone + step - 1) / step * step;
-  shared_bytes_ += bytes;
-  if (shared_bytes_ + launch_.shared_bytes > kStaticShared)
-    report_once(Report::kMisuse, launch_.kernel->name,
-                in_block() + ": more than " + std::to_string(kStaticShared) + " bytes of shared memory");
-  if (offset + bytes + kRedZone > kArena) throw std::bad_alloc();
-  shared_end_ = offset + bytes;
-  std::byte* const data = resources().arena + offset;
-  std::fill_n(data, bytes, std::byte{0xff});  // NaN
-  shared_.push_back({key, data});
-  check_shared_object(data, bytes);
+  void* data = shared_.find(key);
+  if (data == nullptr) {
+    data = shared_.make(key, bytes, alignment);
+    if (shared_.bytes() + launch_.shared_bytes > kStaticShared)
+      report_once(Report::kMisuse, launch_.kernel->name,
+                  in_block() + ": more than " + std::to_string(kStaticShared) + " bytes of shared memory");
+    check_shared_object(data, bytes);
+  }
   current_thread = running_;
   return data;
 }
 
-}  // namespace
-
 void run_grid(const Launch& launch) { Grid(launch).run(); }
+void stop_thread() { active->stop_thread(); }
 
 unsigned index_of(Index index, int axis) {
   const DeviceThread& t = *current_thread;

@@ -36,6 +36,9 @@ struct DeviceThread {
 /// share with instrumented code is not checked.
 extern constinit thread_local DeviceThread* current_thread;
 
+/// Ends the device thread that runs, as a GPU would that meets an address without memory.
+[[noreturn]] void stop_thread();
+
 // ---- what the scheduler tells the checker ----
 
 void check_begin_grid(const Launch& launch);

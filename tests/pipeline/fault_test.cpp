@@ -87,6 +87,7 @@ TEST_P(Faults, OutOfMemory) {
   std::set<std::string> kinds;
   at_each_action([&](const Case& c, int w, int i) {
     if (i >= 8) return;  // most of the first step: later ones live on what it freed
+    if (GetParam() != Where::kCpu && (i % 3 != 0 || c.placement != kCases[0].placement)) return;  // may be emulated
     Trained t = make_trained(net({.local_losses = c.local_losses, .rows = rows}), c.schedule, c.placement, kMbs);
     const std::string why = run_with(t, w, i, [](Stage& s) { s.stream.pool().set_limit(1); });
     if (why != "none") {
