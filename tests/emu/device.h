@@ -9,6 +9,7 @@
 #include <cstring>
 #include <tuple>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 
 #include "emu/grid.h"
@@ -103,6 +104,10 @@ std::shared_ptr<PackedArgs> pack_arguments(void** argv) {
   return pack_arguments<P...>(argv, std::index_sequence_for<P...>());
 }
 
+/// Known when the program starts, so that kernels can be called by their names alone: nvcc's code announces none.
+template <class... P>
+inline const bool kSignature = register_signature(typeid(void(P...)).name(), &call_kernel<P...>, &pack_arguments<P...>);
+
 }  // namespace emu
 
 // ---- CUDA's words ----
@@ -176,6 +181,7 @@ T& block_shared() {
 /// Tells the emulator that a kernel exists, how to call it and how to copy its arguments.
 template <class... P>
 void announce_kernel(void (*kernel)(P...)) {
+  static_cast<void>(&emu::kSignature<P...>);
   emu::register_kernel(reinterpret_cast<const void*>(kernel), &emu::call_kernel<P...>, &emu::pack_arguments<P...>);
 }
 

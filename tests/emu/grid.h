@@ -39,7 +39,10 @@ struct Kernel {
 void register_kernel(const void* function, Thunk call, Pack pack);
 /// Null when nobody announced it: cudaErrorInvalidDeviceFunction.
 const Kernel* find_kernel(const void* function);
-/// The kernel whose mangled name this is; null when there is none. For programs built by nvcc.
+/// How kernels with these parameters are called; `type` is the mangled type void(P...).
+bool register_signature(const char* type, Thunk call, Pack pack);
+/// The kernel whose mangled name this is; null when there is none. For programs built by nvcc, whose kernels as the
+/// host compiled them are in the shared library that SLUICE_EMU_KERNELS names.
 const Kernel* find_kernel_named(const char* mangled);
 
 /// Limits are the caller's to check: the sizes are right, not 0, at most 1024 threads.

@@ -1,0 +1,18 @@
+# Runs test programs that nvcc built, unchanged, against the stand-ins: PROGRAMS is their folder, LIBRARIES that of the
+# stand-ins. Says "skipped" where there are no such programs.
+if(NOT EXISTS ${PROGRAMS}/engine_test OR NOT EXISTS ${PROGRAMS}/kernels_test)
+  message("skipped: no programs in ${PROGRAMS}; build the preset cuda-release first")
+  return()
+endif()
+set(ENV{LD_LIBRARY_PATH} "${LIBRARIES}:$ENV{LD_LIBRARY_PATH}")
+set(ENV{SLUICE_EMU_KERNELS} ${LIBRARIES}/libemu_kernels.so)
+set(ENV{SLUICE_EMU_DEVICES} 2)
+set(ENV{SLUICE_EMU_ORDER} random)
+foreach(run "engine_test;*/cuda_*" "optim_test;*/cuda_*" "kernels_test;*/cuda_0" "pipeline_test;*Executor.*/cuda")
+  list(GET run 0 program)
+  list(GET run 1 filter)
+  execute_process(COMMAND ${PROGRAMS}/${program} --gtest_filter=${filter} --gtest_brief=1 RESULT_VARIABLE code)
+  if(NOT code EQUAL 0)
+    message(FATAL_ERROR "${program}: ${code}")
+  endif()
+endforeach()
