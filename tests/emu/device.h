@@ -95,6 +95,7 @@ std::shared_ptr<PackedArgs> pack_arguments(void** argv, std::index_sequence<I...
   auto values = std::make_shared<std::tuple<P...>>(*static_cast<P*>(argv[I])...);
   auto packed = std::make_shared<PackedArgs>();
   packed->argv = {static_cast<void*>(&std::get<I>(*values))...};
+  packed->bytes = {sizeof(P)...};
   packed->keep = std::move(values);
   return packed;
 }

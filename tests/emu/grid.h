@@ -23,6 +23,7 @@ using OpId = uint32_t;
 /// A launch's arguments, copied by their types when it was queued: the kernel may run much later.
 struct PackedArgs {
   std::vector<void*> argv;
+  std::vector<size_t> bytes;  // of each
   std::shared_ptr<void> keep;
 };
 using Thunk = void (*)(const void* kernel, void** argv);  // calls the kernel with its own parameter types
@@ -33,6 +34,7 @@ struct Kernel {
   Thunk call;
   Pack pack;
   std::string name;  // demangled
+  std::string mangled;
 };
 
 /// Called through announce_kernel() before each launch; only the first call of a kernel counts.

@@ -65,7 +65,8 @@ void register_kernel(const void* function, Thunk call, Pack pack) {
   Dl_info info{};
   const bool known = dladdr(function, &info) != 0 && info.dli_sname != nullptr;  // needs -rdynamic
   const std::string mangled = known ? info.dli_sname : "unnamed kernel";
-  const auto at = r.by_function.emplace(function, Kernel{function, call, pack, demangled(mangled.c_str()).name}).first;
+  const auto at =
+      r.by_function.emplace(function, Kernel{function, call, pack, demangled(mangled.c_str()).name, mangled}).first;
   r.by_mangled_name[mangled] = &at->second;
 }
 
@@ -91,7 +92,7 @@ const Kernel* find_kernel_named(const char* mangled) {
   const Demangled d = demangled(mangled);
   const auto signature = r.by_parameters.find(d.parameters);
   if (function == nullptr || signature == r.by_parameters.end()) return nullptr;
-  const Kernel kernel{function, signature->second.call, signature->second.pack, d.name};
+  const Kernel kernel{function, signature->second.call, signature->second.pack, d.name, mangled};
   const auto at = r.by_function.emplace(function, kernel).first;
   return r.by_mangled_name[mangled] = &at->second;
 }

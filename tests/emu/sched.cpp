@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <numeric>
 
+#include "emu/dump.h"
+
 namespace emu {
 
 constinit thread_local DeviceThread* current_thread = nullptr;
@@ -219,7 +221,10 @@ void* Grid::shared_object(const void* key, size_t bytes, size_t alignment) {
   return data;
 }
 
-void run_grid(const Launch& launch) { Grid(launch).run(); }
+void run_grid(const Launch& launch) {
+  const LaunchDump dump(launch);
+  Grid(launch).run();
+}
 void stop_thread() { active->stop_thread(); }
 
 unsigned index_of(Index index, int axis) {
