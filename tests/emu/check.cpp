@@ -35,6 +35,7 @@ struct Checker {
   std::vector<std::pair<const std::byte*, size_t>> objects;
   Shadow shared{0};
 
+  OpId settled = 0;          // the last operation found to be ordered before the launch
   Memory* memory = nullptr;  // of the last access
   uint64_t version = 0;
 };
@@ -44,8 +45,12 @@ Checker& checker() {
 }
 
 Relation relation_in_grid(Stamp earlier) {
-  const Checker& c = checker();
-  if (earlier.op != c.launch->op) return relation_of_operations(earlier.op, c.launch->op);
+  Checker& c = checker();
+  if (earlier.op != c.launch->op) {
+    const Relation r = relation_of_operations(earlier.op, c.launch->op);
+    if (r == Relation::kOrdered) c.settled = earlier.op;
+    return r;
+  }
   if (earlier.interval < c.first) return Relation::kGrid;
   const Interval& i = c.intervals[earlier.interval - c.first];
   if (i.thread == c.thread->number || i.barriers != c.block->barriers) return Relation::kOrdered;
@@ -116,7 +121,8 @@ void report_findings(const Finding& f, const Event& e) {
 }
 
 Access access_of(const DeviceThread& t, const Event& e) {
-  return {{checker().launch->op, t.interval}, e.write, e.atomic, &relation_in_grid};
+  const Checker& c = checker();
+  return {{c.launch->op, t.interval}, e.write, e.atomic, c.settled, &relation_in_grid};
 }
 
 void judge_shared(const DeviceThread& t, const Event& e) {
@@ -200,6 +206,7 @@ void check_begin_grid(const Launch& launch) {
   c.traffic = &traffic_of(launch.kernel->name);
   c.first = c.next = 1;
   c.blocks.clear();
+  c.settled = 0;
   c.memory = nullptr;  // another device may not reach it
 }
 

@@ -148,7 +148,7 @@ void touch(const void* data, size_t bytes, bool write, OpId op, const char* what
   const auto begin = reinterpret_cast<uintptr_t>(data);
   Memory* const m = checked_range(begin, bytes, what);
   if (m == nullptr) return;
-  const Access now{.who = {op, 0}, .write = write, .atomic = false, .relation = &relation_of_running};
+  const Access now{.who = {op, 0}, .write = write, .atomic = false, .settled = 0, .relation = &relation_of_running};
   report_finding(raw_touch(*m, begin, bytes, now, traffic_of(what)), now, begin, what);
 }
 
@@ -158,7 +158,7 @@ void touch_copy(const void* to, const void* from, size_t bytes, OpId op, const c
   Memory* const s = checked_range(source, bytes, what);
   Memory* const t = checked_range(target, bytes, what);
   if (s == nullptr || t == nullptr) return;
-  Access now{.who = {op, 0}, .write = false, .atomic = false, .relation = &relation_of_running};
+  Access now{.who = {op, 0}, .write = false, .atomic = false, .settled = 0, .relation = &relation_of_running};
   Finding f = raw_touch(*s, source, bytes, now, traffic_of(what));
   const bool whole = !std::exchange(f.unwritten, false);
   report_finding(f, now, source, what);
@@ -173,7 +173,8 @@ void mark_written(const void* data, size_t bytes) {
   Memory* const m = bytes == 0 ? nullptr : checked_range(begin, bytes, "the host");
   if (m == nullptr) return;
   const auto ordered = [](Stamp) { return Relation::kOrdered; };
-  m->shadow.access(m->offset(begin), bytes, {.who = {kNobody, 0}, .write = true, .atomic = false, .relation = ordered});
+  m->shadow.access(m->offset(begin), bytes,
+                   {.who = {kNobody, 0}, .write = true, .atomic = false, .settled = 0, .relation = ordered});
 }
 
 Traffic& traffic_of(const std::string& name) { return state().traffic[name]; }

@@ -9,6 +9,7 @@
 
 #include "emu/grid.h"
 #include "emu/planted.h"
+#include "emu/shadow.h"
 
 namespace emu {
 
@@ -215,6 +216,69 @@ TEST(Emulator, DeclaredAccessesAreChecked) {
   EXPECT_THAT(kinds(), testing::IsEmpty());
   touch(b.data() + 3, 5, false, op, "reader");
   EXPECT_THAT(kinds(), testing::ElementsAre(Report::kUninitialised));
+}
+
+// ---- the history of bytes, by itself ----
+
+/// Operations 1 to 9 are ordered before those above 10, nothing else is ordered.
+Relation tens(Stamp earlier) { return earlier.op < 10 ? Relation::kOrdered : Relation::kStream; }
+Relation nobody(Stamp) { return Relation::kStream; }
+
+Access access(OpId op, bool write, Relation (*relation)(Stamp)) {
+  return {.who = {op, 0}, .write = write, .relation = relation};
+}
+
+TEST(Shadow, NoReaderOfManyIsForgotten) {
+  for (const OpId late : {11, 12, 13}) {
+    Shadow s(16);
+    s.access(0, 8, access(1, true, nobody));
+    for (const OpId op : {2, 3, 4, 5}) s.access(0, 8, access(op == 4 ? late : op, false, nobody));
+    const Finding f = s.access(4, 4, access(20, true, tens));
+    EXPECT_EQ(f.relation, Relation::kStream);
+    EXPECT_EQ(f.rival.op, late);
+    EXPECT_FALSE(f.rival_wrote);
+  }
+}
+
+TEST(Shadow, ReadersThatAreOrderedDoNotRace) {
+  Shadow s(16);
+  s.access(0, 16, access(1, true, nobody));
+  for (const OpId op : {2, 3, 4}) s.access(0, 16, access(op, false, nobody));
+  EXPECT_EQ(s.access(0, 16, access(20, true, tens)).relation, Relation::kOrdered);
+}
+
+TEST(Shadow, BytesOfAWordHaveHistoriesOfTheirOwn) {
+  Shadow s(8);
+  s.access(0, 1, access(1, true, nobody));
+  EXPECT_EQ(s.access(1, 1, access(2, true, nobody)).relation, Relation::kOrdered);
+  EXPECT_EQ(s.access(2, 2, access(3, true, nobody)).relation, Relation::kOrdered);
+  EXPECT_EQ(s.access(1, 1, access(4, false, nobody)).rival.op, 2u);
+  EXPECT_FALSE(s.access(0, 4, access(5, false, nobody)).unwritten);
+  EXPECT_TRUE(s.access(3, 2, access(5, false, nobody)).unwritten);
+  EXPECT_EQ(s.access(0, 4, access(6, true, nobody)).relation, Relation::kStream);
+  EXPECT_EQ(s.access(3, 1, access(7, false, nobody)).rival.op, 6u);  // one history again
+}
+
+TEST(Shadow, BytesAreFreshOncePerOperation) {
+  Shadow s(16);
+  EXPECT_EQ(s.access(2, 9, access(1, true, nobody)).fresh, 9);
+  EXPECT_EQ(s.access(0, 16, access(1, true, nobody)).fresh, 7);
+  EXPECT_EQ(s.access(1, 3, access(2, false, nobody)).fresh, 3);
+  EXPECT_EQ(s.access(0, 8, access(2, false, nobody)).fresh, 5);
+  EXPECT_EQ(s.access(0, 8, access(3, false, nobody)).fresh, 8);
+  EXPECT_EQ(s.access(0, 8, access(2, false, nobody)).fresh, 0);
+}
+
+TEST(Shadow, ForgottenBytesWereNeverWritten) {
+  Shadow s(16);
+  s.access(0, 16, access(1, true, nobody));
+  s.forget(5, 2);
+  EXPECT_TRUE(s.written(4));
+  EXPECT_FALSE(s.written(5));
+  EXPECT_FALSE(s.written(6));
+  EXPECT_TRUE(s.written(7));
+  s.reset(16);
+  EXPECT_FALSE(s.written(0));
 }
 
 }  // namespace

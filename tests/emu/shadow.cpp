@@ -16,6 +16,7 @@ bool rivals(Stamp earlier, const Access& now) {
 }
 Stamp stamp(const Access& now) { return {now.who.op, now.who.interval | (now.atomic ? kAtomic : 0)}; }
 Relation relation(Stamp earlier, const Access& now) {
+  if (earlier.op == now.settled) return Relation::kOrdered;
   earlier.interval &= ~kAtomic;
   if (earlier.op == now.who.op && earlier.interval == now.who.interval) return Relation::kOrdered;
   return now.relation(earlier);

@@ -30,6 +30,7 @@ struct Access {
   Stamp who;
   bool write = false;
   bool atomic = false;
+  OpId settled = 0;  // an operation that is known to be ordered before this one: most of what is met is of one
   Relation (*relation)(Stamp earlier) = nullptr;
 };
 

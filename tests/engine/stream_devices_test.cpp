@@ -87,7 +87,7 @@ TEST_P(StreamPair, ValuesGoRoundAndRound) {
   EXPECT_EQ(x.to_vector<float>(a), all(20));
 }
 
-TEST_P(StreamPair, EventsAreReadyInTheOrderOfTheirTimes) {
+TEST_P(StreamPair, EventsAreReadyAndAscendAlongTheirStream) {
   const Tensor x = Tensor::empty(a, {kCount}), y = Tensor::empty(b, {kCount});
   std::vector<Event> events;
   for (int i = 0; i < 10; ++i) {
@@ -98,8 +98,8 @@ TEST_P(StreamPair, EventsAreReadyInTheOrderOfTheirTimes) {
   }
   events.back().sync();
   for (const Event& e : events) EXPECT_TRUE(e.ready());
-  for (size_t i = 1; i < events.size(); ++i)
-    EXPECT_GE(events[i].time(), events[i - 1].time() - 2e-6) << "CUDA's times are floats";
+  for (size_t i = 2; i < events.size(); ++i)  // of one stream: each sets its clock for itself, once
+    EXPECT_GE(events[i].time(), events[i - 2].time() - 2e-6) << "CUDA's times are floats";
 }
 
 TEST_P(StreamPair, MemoryOutlivesItsStreamForTheLastReader) {

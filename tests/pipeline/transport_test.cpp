@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "engine/error.h"
+#include "kernels/fill.h"
 #include "pipeline/transport_local.h"
 #include "tests/support/support.h"
 
@@ -124,6 +125,18 @@ TEST_P(TransportContract, AParcelMayOutliveTheTransport) {
   const Parcel got = net().recv(recv(0), to());
   made_.net.reset();
   EXPECT_EQ(got.values[0].to_vector<float>(to())[0], 3.0f);
+}
+
+TEST_P(TransportContract, MemoryOfAParcelThatNobodyFetchedIsReusedBehindItsCopy) {
+  for (int64_t mb = 0; mb < kSlots; ++mb) net().send(send(mb), {{value(float(mb))}}, from());
+  made_.net.reset();
+  std::vector<Tensor> reused;
+  for (int i = 0; i < kSlots; ++i) {  // the receiver's pool gives the slots out again, in its own order
+    reused.push_back(Tensor::empty(to(), {100}));
+    launch(kernels::FillConstant{.y = reused.back().ref(), .value = 9}, to());
+  }
+  from().sync();
+  for (const Tensor& t : reused) EXPECT_EQ(t.to_vector<float>(to()), std::vector<float>(100, 9));
 }
 
 TEST_P(TransportContract, NothingIsLeft) {
