@@ -89,12 +89,12 @@ class Pair {
   std::vector<std::unique_ptr<Training>> runs_;
 };
 
-/// Rounds of equal stretches, so that a drift of the machine's speed meets all rows alike: what is compared runs side
-/// by side, in reverse order every other round. Rows that are trained to the end go on afterwards.
+/// Rounds of equal, short stretches, so that a drift of the machine's speed meets all rows alike: what is compared runs
+/// side by side, in reverse order every other round. Rows that are trained to the end go on afterwards.
 void run_rounds(const DemoOptions& o, std::vector<DemoRow>& rows, Pair& pair, Ceiling& ceiling) {
-  constexpr int kRounds = 6, kWarmUp = 3;
+  constexpr int kRounds = 16, kWarmUp = 3;
   const int64_t all = o.steps > 0 ? o.steps : rows[0].training().total_steps();
-  const int64_t stretch = std::min<int64_t>(80, std::max<int64_t>(1, all / kRounds));
+  const int64_t stretch = std::min<int64_t>(30, std::max<int64_t>(2, all / kRounds));
   for (DemoRow& r : rows) r.run(kWarmUp, "warm-up", false);
   pair.rate(kWarmUp);
   std::vector<std::string> order = {"bp2", "bp1", "split", "al", "al_seq"};

@@ -36,6 +36,8 @@ class DemoRow {
   int64_t peak_memory() const { return training_->peak_memory(); }
 
  private:
+  double steady_rate(size_t begin) const;
+
   std::string key_, title_;
   bool trained_;
   std::unique_ptr<Training> training_;

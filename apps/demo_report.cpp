@@ -65,12 +65,25 @@ void DemoRow::run(int64_t steps, const std::string& label, bool counts) {
     steps_.push_back(r);
   };
   stretch.trace = counts ? trace_.get() : nullptr;
+  const size_t before = trace_->spans().size();
   const RunResult result = training_->run(stretch);
   bar.finish();
   if (!counts) return;
-  rates_.push_back(double(result.steps * batch) / result.wall_s);
+  rates_.push_back(steady_rate(before));
   for (size_t i = 0; i < device_busy_s_.size(); ++i) device_busy_s_[i] += result.busy_s[i];
   wall_s_ += result.wall_s;
+}
+
+/// Samples per second between the ends of the last stage's first and last update in the spans from `begin` on: a short
+/// stretch would else show a pipeline's filling more than its pace.
+double DemoRow::steady_rate(size_t begin) const {
+  std::vector<double> ends;
+  const int last = int(training_->placement().size()) - 1;
+  for (size_t i = begin; i < trace_->spans().size(); ++i) {
+    const Trace::Span& s = trace_->spans()[i];
+    if (s.action.what == Do::kUpdate && s.action.stage == last) ends.push_back(s.end.time());
+  }
+  return double(int64_t(ends.size() - 1) * training_->config().batch) / (ends.back() - ends.front());
 }
 
 void DemoRow::evaluate() { accuracy_ = training_->evaluate().accuracy(); }
