@@ -1,5 +1,6 @@
 // Where device and pinned memory come from: reserved ranges of addresses, none of which is given out twice. Device
-// memory is closed to the host except while operations run, so that host code which follows a device pointer is caught.
+// memory is closed to the host except while operations run, so that host code which follows a device pointer is caught;
+// all of it, so a touch by one host thread while another one's call runs operations is not.
 #include <dlfcn.h>
 #include <sys/mman.h>
 #include <ucontext.h>

@@ -1,6 +1,5 @@
 // Receives the calls that -fsanitize=thread plants before every memory access of the kernel files (libtsan itself is
 // not linked) and judges each: bounds, initialisation, races, bytes moved. Likewise for -fsanitize=alignment,bounds.
-#include <cxxabi.h>
 #include <dlfcn.h>
 
 #include <algorithm>

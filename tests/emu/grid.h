@@ -18,7 +18,7 @@ namespace emu {
 /// again within a process; 0 is none.
 using OpId = uint32_t;
 
-// ---- kernels: sched.cpp ----
+// ---- kernels: registry.cpp, sched.cpp ----
 
 /// A launch's arguments, copied by their types when it was queued: the kernel may run much later.
 struct PackedArgs {
@@ -56,7 +56,8 @@ struct Launch {
   OpId op;
   int device;
 };
-/// Runs every thread of every block and returns. Whatever is wrong is reported, the grid runs on as far as it can.
+/// Runs every thread of every block and returns. Whatever is wrong is reported; a thread that meets an address without
+/// memory ends there, and threads that wait for ever are dropped.
 void run_grid(const Launch& launch);
 
 // ---- device memory and who used it: memory.cpp, check.cpp ----
@@ -99,7 +100,7 @@ void report_once(Report::Kind kind, const std::string& place, std::string text);
 /// Whether this is that first time, for reports whose text is dear; to be followed by report().
 bool is_first(Report::Kind kind, const std::string& place);
 
-// ---- what the device half asks of the stand-ins: cudart.cpp ----
+// ---- what the device half asks of the stand-ins: world.cpp ----
 
 /// Whether all that `earlier` did is visible to `later`. Both have begun to run. Transitive.
 bool happens_before(OpId earlier, OpId later);

@@ -13,6 +13,10 @@ constexpr int kBlock = 64;
 struct Values {
   float v[kBlock];
 };
+template <int kCount>
+struct Many {
+  float v[kCount];
+};
 struct Halves {
   uint16_t v[2 * kBlock];
 };
@@ -38,6 +42,13 @@ __global__ void __launch_bounds__(kBlock) shared_index_kernel(float* out, const 
   values[thread()] = in[element()];
   __syncthreads();
   out[element()] = values[kPlanted ? thread() + 1 : kBlock - 1 - thread()];
+}
+
+template <bool kPlanted>
+__global__ void __launch_bounds__(kBlock) shared_too_large_kernel(float* out, const float* in, int) {
+  float& value = block_shared<Many<(48 << 10) / 4 + (kPlanted ? 1 : 0)>>().v[thread()];
+  value = in[element()];
+  out[element()] = value;
 }
 
 template <bool kPlanted>
@@ -198,6 +209,8 @@ PlantedKernel planted_kernel(Plant plant, bool planted) {
       return announced(shared_index_kernel<true>, shared_index_kernel<false>, planted);
     case Plant::kMisaligned:
       return announced(misaligned_kernel<true>, misaligned_kernel<false>, planted);
+    case Plant::kSharedTooLarge:
+      return announced(shared_too_large_kernel<true>, shared_too_large_kernel<false>, planted);
     case Plant::kSharedUnwritten:
       return announced(shared_unwritten_kernel<true>, shared_unwritten_kernel<false>, planted);
     case Plant::kGlobalUnwritten:

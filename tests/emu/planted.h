@@ -7,6 +7,7 @@ enum class Plant {
   kTail,                // the last pack of 4 runs over the end
   kSharedIndex,         // an index behind a shared array
   kMisaligned,          // a pack of 4 from an address between packs
+  kSharedTooLarge,      // shared objects of more than 48 KiB
   kSharedUnwritten,     // shared memory that nobody wrote
   kGlobalUnwritten,     // global memory that nobody wrote
   kBarrierBeforeRead,   // neighbours' values are read without a barrier after they are written

@@ -85,6 +85,7 @@ const Case kCases[] = {
     {Plant::kTail, "Tail", Report::kOutOfBounds, kCount - 2},
     {Plant::kSharedIndex, "SharedIndex", Report::kOutOfBounds},
     {Plant::kMisaligned, "Misaligned", Report::kMisaligned},
+    {Plant::kSharedTooLarge, "SharedTooLarge", Report::kMisuse},
     {Plant::kSharedUnwritten, "SharedUnwritten", Report::kUninitialised},
     {Plant::kGlobalUnwritten, "GlobalUnwritten", Report::kUninitialised},
     {Plant::kBarrierBeforeRead, "BarrierBeforeRead", Report::kBlockRace},
@@ -131,6 +132,39 @@ TEST(Emulator, ReportSaysWhoWhatAndWhere) {
   EXPECT_THAT(text, testing::HasSubstr("tail_kernel<true>: thread 63 of block 0"));
   EXPECT_THAT(text, testing::HasSubstr("reads"));
   EXPECT_THAT(text, testing::HasSubstr(" bytes behind 1016 bytes on cuda:0"));
+}
+
+TEST(Emulator, EachPlaceIsReportedOnceUntilReportsAreTaken) {
+  const Session session;
+  Buffer out(kCount), in(kCount);
+  in.fill();
+  for (int round = 0; round < 2; ++round) {
+    for (int launch = 0; launch < 3; ++launch)
+      run(planted_kernel(Plant::kSameElement, true), out.data(), in.data(), kCount);
+    EXPECT_EQ(take_reports().size(), 1u);
+  }
+}
+
+TEST(Emulator, WhatNobodyTookOfASessionIsReportedAroundIt) {
+  const Session around;
+  {
+    const Session inside;
+    report(Report::kMisuse, "left behind");
+  }
+  const std::vector<Report> reports = take_reports();
+  ASSERT_EQ(reports.size(), 1u);
+  EXPECT_EQ(reports[0].text, "left behind");
+}
+
+TEST(Emulator, AThreadThatLeavesMemoryIsStoppedAndTheOthersGoOn) {
+  const Session session;
+  Buffer in(kCount), out(kCount);
+  in.fill();
+  run(planted_kernel(Plant::kBarrierBeforeRead, false), nullptr, in.data(), kCount);
+  EXPECT_EQ(take_reports().size(), 1u);
+  run(planted_kernel(Plant::kBarrierBeforeRead, false), out.data(), in.data(), kCount);
+  EXPECT_THAT(take_reports(), testing::IsEmpty());
+  EXPECT_EQ(out[0], in[32]);
 }
 
 TEST(Emulator, BlocksAndThreadsRunInTheOrderAskedFor) {
