@@ -9,17 +9,23 @@ namespace {
 using Conv2dLayerTest = OnEachDevice;
 INSTANTIATE_TEST_SUITE_P(Devices, Conv2dLayerTest, testing::ValuesIn(test_devices()), device_label);
 
+struct Sizes {
+  int64_t side, in, out;
+};
+struct Place {
+  int64_t row, column, channel;
+};
+
 /// One output of a 3x3 convolution with padding 1 over NHWC images, KRSC filters and two groups.
-double pixel(const std::vector<double>& x, const std::vector<double>& w, int64_t side, int64_t in, int64_t out,
-             int64_t row, int64_t column, int64_t k) {
-  const int64_t part = in / 2, first = k / (out / 2) * part;
+double pixel(const std::vector<double>& x, const std::vector<double>& w, const Sizes& n, const Place& at) {
+  const int64_t part = n.in / 2, first = at.channel / (n.out / 2) * part;
   double sum = 0;
   for (int64_t r = 0; r < 3; ++r)
     for (int64_t s = 0; s < 3; ++s)
       for (int64_t c = 0; c < part; ++c) {
-        const int64_t h = row + r - 1, v = column + s - 1;
-        if (h < 0 || v < 0 || h >= side || v >= side) continue;
-        sum += x[size_t((h * side + v) * in + first + c)] * w[size_t(((k * 3 + r) * 3 + s) * part + c)];
+        const int64_t h = at.row + r - 1, v = at.column + s - 1;
+        if (h < 0 || v < 0 || h >= n.side || v >= n.side) continue;
+        sum += x[size_t((h * n.side + v) * n.in + first + c)] * w[size_t(((at.channel * 3 + r) * 3 + s) * part + c)];
       }
   return sum;
 }
@@ -37,7 +43,7 @@ TEST_P(Conv2dLayerTest, IsTheSumOverItsWindow) {
   for (int64_t row = 0; row < side; ++row)
     for (int64_t column = 0; column < side; ++column)
       for (int64_t k = 0; k < out; ++k)
-        expected.push_back(b[size_t(k)] + pixel(image, w, side, in, out, row, column, k));
+        expected.push_back(b[size_t(k)] + pixel(image, w, {side, in, out}, {row, column, k}));
   expect_close(to_double(run.stream, run(layer, x)), expected, bound(DType::kF32));
 }
 
