@@ -74,7 +74,10 @@ Choice choose_forward(const Problem& p) {
 }
 
 Choice choose_backward_data(const Problem& p) {
-  if (wants_blocks(p)) return {true, ""};
+  const int64_t pixels = p.y[1] * p.y[2];
+  const bool small = p.dtype == DType::kF32 && p.geometry.groups == 1 && p.w[1] > 1 && std::min(p.x[3], p.w[0]) >= 32 &&
+                     std::max(p.x[3], p.w[0]) <= 128 && pixels > 16 && pixels <= 64;  // blocked: 15 to 25 % faster
+  if (small || wants_blocks(p)) return {true, ""};
   if (p.dtype != DType::kF32 || p.geometry.groups > 1 || p.x[3] > 3) return {};
   // With 1 or 3 image channels the direct kernel wastes its vectors: GEMM is 1.5 to 3 times faster. For few filters
   // its copies cost more than they gain, but for 1 channel in NCHW; the shorter vectors waste less.
