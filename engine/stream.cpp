@@ -24,6 +24,7 @@ Device Stream::device() const { return core_->device; }
 const CpuShare& Stream::share() const { return core_->cpu_share; }
 void Stream::enqueue(std::function<void(CpuContext&)> work) const { core_->enqueue(std::move(work)); }
 CudaContext& Stream::cuda() const { return core_->cuda(); }
+std::shared_ptr<std::byte[]> Stream::host_memory(size_t bytes) const { return core_->host_memory(bytes); }
 Event Stream::record() const { return core_->record(); }
 void Stream::wait(const Event& e) const {
   if (e.state() != nullptr) core_->wait(e);

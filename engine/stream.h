@@ -45,7 +45,7 @@ class Event {
 struct StreamStats {
   double busy_s = 0;       // time spent in kernels (CPU streams; waits are not counted)
   int64_t launches = 0;    // kernel calls enqueued
-  int64_t host_waits = 0;  // sync() calls
+  int64_t host_waits = 0;  // sync() calls, and copies to host memory that is not page-locked on a GPU
 };
 
 /// A handle to an in-order queue of work on one device; copies share the queue. The queue drains when the last handle
@@ -67,6 +67,9 @@ class Stream {
   void enqueue(std::function<void(CpuContext&)> work) const;
   /// CUDA streams only: the context for kernel calls; makes the stream's device current.
   CudaContext& cuda() const;
+
+  /// Host memory that copies from this stream's device fill without the host waiting: page-locked where it is a GPU.
+  std::shared_ptr<std::byte[]> host_memory(size_t bytes) const;
 
   /// The point after everything queued so far.
   Event record() const;

@@ -29,6 +29,7 @@ class Stream::Core {
   /// Host memory to this device and back. With `keep`, the host range is read before the call returns.
   virtual void upload(const void* host, void* dst, size_t bytes, bool keep) = 0;
   virtual void download(const void* src, void* host, size_t bytes) = 0;
+  virtual std::shared_ptr<std::byte[]> host_memory(size_t bytes) { return std::make_unique<std::byte[]>(bytes); }
   virtual double busy_s() const = 0;
   virtual int64_t plans_created() const = 0;
 

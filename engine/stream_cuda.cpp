@@ -214,7 +214,14 @@ class CudaCore final : public Stream::Core {
   void download(const void* src, void* host, size_t bytes) override {
     if (bytes == 0) return;
     make_current();
+    if (!is_pinned(host)) host_waits.fetch_add(1, std::memory_order_relaxed);  // the call returns when it has run
     check(cudaMemcpyAsync(host, src, bytes, cudaMemcpyDeviceToHost, stream_.get()), "cudaMemcpyAsync");
+  }
+  std::shared_ptr<std::byte[]> host_memory(size_t bytes) override {
+    make_current();
+    void* data = nullptr;
+    check(cudaMallocHost(&data, bytes), "cudaMallocHost");
+    return {static_cast<std::byte*>(data), [](std::byte* p) { log(cudaFreeHost(p), "cudaFreeHost"); }};
   }
   double busy_s() const override { return 0; }
   int64_t plans_created() const override { return context_.plans.created(); }

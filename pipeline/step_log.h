@@ -1,4 +1,5 @@
 // The losses of the steps in flight: copied from the device as they are made, read when their step is run_ahead old.
+// The host does not wait for the copies, and their memory is used again.
 #pragma once
 
 #include <deque>
@@ -24,10 +25,13 @@ class StepLog {
   void drain();
 
  private:
+  using Memory = std::shared_ptr<std::byte[]>;
   struct Record {
     int64_t step = 0;
-    std::vector<float> values;  // [micro-batch][loss]
-    Event done;
+    size_t losses = 0;  // of a micro-batch
+    Memory memory{};    // f32 [micro-batch][loss]
+    Event done{};
+    float* values() const { return reinterpret_cast<float*>(memory.get()); }
   };
   void retire();
 
@@ -35,6 +39,7 @@ class StepLog {
   std::function<void(const StepLosses&)> report_;
   std::map<int64_t, Record> open_;
   std::deque<Record> ended_;
+  std::vector<Memory> spare_;  // all of one size
 };
 
 }  // namespace sluice
