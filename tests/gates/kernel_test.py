@@ -1,15 +1,11 @@
 #!/usr/bin/python3
 """Device code keeps to its vocabulary, and the gate that says so sees planted violations."""
-import importlib.machinery
-import importlib.util
-import pathlib
 import unittest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-LOADER = importlib.machinery.SourceFileLoader("kernel_gate", str(ROOT / "scripts/kernel_gate"))
-LOADER_SPEC = importlib.util.spec_from_loader(LOADER.name, LOADER)
-gate = importlib.util.module_from_spec(LOADER_SPEC)
-LOADER.exec_module(gate)
+import script
+
+gate = script.load("kernel_gate")
+ROOT = script.ROOT
 
 SOUND = "__global__ void __launch_bounds__(kThreads) add_kernel(float* y);\n"
 

@@ -1,16 +1,13 @@
 #!/usr/bin/python3
 """The tree keeps the folders' order, and the gate that says so sees planted violations."""
-import importlib.machinery
-import importlib.util
 import pathlib
 import tempfile
 import unittest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-LOADER = importlib.machinery.SourceFileLoader("layering_gate", str(ROOT / "scripts/layering_gate"))
-LOADER_SPEC = importlib.util.spec_from_loader(LOADER.name, LOADER)
-gate = importlib.util.module_from_spec(LOADER_SPEC)
-LOADER.exec_module(gate)
+import script
+
+gate = script.load("layering_gate")
+ROOT = script.ROOT
 
 
 def planted(path, line):

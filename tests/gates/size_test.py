@@ -1,17 +1,14 @@
 #!/usr/bin/python3
 """The tree keeps its size limits, and the gate that says so sees planted breaches."""
-import importlib.machinery
-import importlib.util
 import pathlib
 import subprocess
 import tempfile
 import unittest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-LOADER = importlib.machinery.SourceFileLoader("size_gate", str(ROOT / "scripts/size_gate"))
-LOADER_SPEC = importlib.util.spec_from_loader(LOADER.name, LOADER)
-gate = importlib.util.module_from_spec(LOADER_SPEC)
-LOADER.exec_module(gate)
+import script
+
+gate = script.load("size_gate")
+ROOT = script.ROOT
 
 
 def body(lines, head="void f() {"):
