@@ -55,15 +55,15 @@ class CurveStage final : public StageBody {
   std::vector<Port> out_ports() const override {
     return last_ ? std::vector<Port>{} : std::vector<Port>{{.name = "h"}};
   }
-  StageOutput forward(Ctx& c, const std::vector<Var>& feed, const std::vector<Var>& in, float weight) const override {
-    if (!last_) return {.out = {infer(c, feed[0])}, .losses = {}};
-    return {.out = {}, .losses = {huber(c, infer(c, in[0]), feed[0].value, weight)}};
+  StageOutput forward(Ctx& c, const Bundle& feed, const Bundle& in, float weight) const override {
+    if (!last_) return {.out = infer(c, feed), .losses = {}};
+    return {.out = {}, .losses = {huber(c, infer(c, in)[0], feed[0].value, weight)}};
   }
-  Var infer(Ctx& c, const Var& x) const override {
-    const Var h = hidden_.forward(c, x);
-    return last_ ? read_out_->forward(c, h) : h;
+  Bundle infer(Ctx& c, const Bundle& in) const override {
+    const Var h = hidden_.forward(c, in[0]);
+    return {last_ ? read_out_->forward(c, h) : h};
   }
-  Var head(Ctx&, const Var& x) const override { return x; }
+  Var head(Ctx&, const Bundle& s) const override { return s[0]; }
   Var decode(Ctx&, const Var& z) const override { return z; }
 
  private:

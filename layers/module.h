@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/ops.h"
@@ -22,11 +23,40 @@ struct Port {
   std::string name;
   DType dtype = DType::kF32;
   bool differentiable = true;
+  int batch_axis = 0;  // the dimension that counts samples
+};
+
+/// Values in the order of the ports that name them.
+using Bundle = std::vector<Var>;
+
+/// A slice of a network: a bundle in, a bundle out. What a module is for one value, with the masks and states of
+/// sequences beside it.
+class Block {
+ public:
+  virtual ~Block() = default;
+  virtual std::vector<Port> in_ports() const = 0;
+  virtual std::vector<Port> out_ports() const = 0;
+  virtual Bundle forward(Ctx& c, const Bundle& in) const = 0;
+};
+using BlockPtr = std::unique_ptr<Block>;
+
+/// A module as a block: its value enters and leaves under these names.
+class ModuleBlock final : public Block {
+ public:
+  explicit ModuleBlock(ModulePtr module, Port in = {.name = "s"}, Port out = {.name = "s"})
+      : module_(std::move(module)), in_(std::move(in)), out_(std::move(out)) {}
+  std::vector<Port> in_ports() const override { return {in_}; }
+  std::vector<Port> out_ports() const override { return {out_}; }
+  Bundle forward(Ctx& c, const Bundle& in) const override { return {module_->forward(c, in[0])}; }
+
+ private:
+  ModulePtr module_;
+  Port in_, out_;
 };
 
 /// What one stage's forward pass gives.
 struct StageOutput {
-  std::vector<Var> out;     // in the order of StageBody::out_ports()
+  Bundle out;               // in the order of StageBody::out_ports()
   std::vector<Var> losses;  // scalars that this stage trains on itself; one device scalar [1] each
 };
 
@@ -35,18 +65,21 @@ struct StageOutput {
 class StageBody {
  public:
   virtual ~StageBody() = default;
-  /// Values from the data feed ("images", "labels"), from the previous stage, and to the next one.
+  /// Values from the data feed ("images", "tokens", "labels"; the labels last), from the previous stage, and to the
+  /// next one.
   virtual std::vector<Port> feed_ports() const = 0;
   virtual std::vector<Port> in_ports() const = 0;
   virtual std::vector<Port> out_ports() const = 0;
   /// `feed` and `in` in the order of their ports. `loss_weight` is 1 / micro-batches of a step.
-  virtual StageOutput forward(Ctx& c, const std::vector<Var>& feed, const std::vector<Var>& in,
-                              float loss_weight) const = 0;
+  virtual StageOutput forward(Ctx& c, const Bundle& feed, const Bundle& in, float loss_weight) const = 0;
 
   // ---- inference: head(infer(...)) of the last stage, then decode() from the last stage to the first ----
-  virtual Var infer(Ctx& c, const Var& x) const = 0;
-  virtual Var head(Ctx& c, const Var& x) const = 0;
+  /// From the feed without its labels (first stage), or from what infer() of the stage before gave.
+  virtual Bundle infer(Ctx& c, const Bundle& in) const = 0;
+  virtual Var head(Ctx& c, const Bundle& s) const = 0;
   virtual Var decode(Ctx& c, const Var& z) const = 0;
+  /// The label codes t_i of rows of codes t_{i-1}, one-hot in the first stage; stages without label codes have none.
+  virtual Var encode(Ctx&, const Var&) const { throw ConfigError("this kind of stage has no label codes"); }
 };
 using StageBodyPtr = std::unique_ptr<StageBody>;
 

@@ -1,71 +1,103 @@
-// Forward passes of the two kinds of stage.
+// Forward passes of the kinds of stage.
 #include "models/stages.h"
 
 namespace sluice {
 namespace {
 
-const Port kImages{.name = "images", .dtype = DType::kF32, .differentiable = false};
 const Port kLabels{.name = "labels", .dtype = DType::kI32, .differentiable = false};
+const Port kCodes{.name = "t", .dtype = DType::kF32, .differentiable = false};
+
+std::vector<Port> detached(std::vector<Port> ports) {
+  for (Port& p : ports) p.differentiable = false;
+  return ports;
+}
 
 }  // namespace
 
 std::vector<Port> BackpropStage::feed_ports() const {
   std::vector<Port> ports;
-  if (at_.first) ports.push_back(kImages);
+  if (at_.first) ports = detached(f_->in_ports());
   if (at_.last) ports.push_back(kLabels);
   return ports;
 }
 std::vector<Port> BackpropStage::in_ports() const {
   if (at_.first) return {};
-  return {{.name = "s"}};
+  return f_->in_ports();
 }
 std::vector<Port> BackpropStage::out_ports() const {
   if (at_.last) return {};
-  return {{.name = "s"}};
+  return f_->out_ports();
 }
 
-StageOutput BackpropStage::forward(Ctx& c, const std::vector<Var>& feed, const std::vector<Var>& in,
-                                   float loss_weight) const {
-  const Var y = f_->forward(c, at_.first ? feed.front() : in.front());
-  if (!at_.last) return {.out = {y}, .losses = {}};
-  return {.out = {}, .losses = {softmax_cross_entropy(c, y, feed.back().value, loss_weight)}};
+StageOutput BackpropStage::forward(Ctx& c, const Bundle& feed, const Bundle& in, float loss_weight) const {
+  Bundle s = f_->forward(c, at_.first ? feed : in);
+  if (!at_.last) return {.out = std::move(s), .losses = {}};
+  return {.out = {}, .losses = {softmax_cross_entropy(c, s[0], feed.back().value, loss_weight)}};
 }
 
-AssociatedStage::AssociatedStage(AssociatedModules modules, StagePosition position, LabelLoss loss, int64_t classes)
-    : m_(std::move(modules)), at_(position), loss_(loss), classes_(classes) {
-  if (loss == LabelLoss::kCrossEntropy && !position.first)
-    throw ConfigError("only the first associated stage decodes labels, so only it can use cross-entropy");
+Var mean_squared_labels(Ctx& c, const Var& decoded, const LabelCodes& target, float weight) {
+  return mse(c, decoded, target.codes, weight, target.weights);
 }
+Var cross_entropy_labels(Ctx& c, const Var& decoded, const LabelCodes& target, float weight) {
+  if (!target.labels.defined()) throw ConfigError("only the first associated stage decodes labels: no cross-entropy");
+  return softmax_cross_entropy(c, decoded, target.labels, weight, target.weights);
+}
+
+AssociatedStage::AssociatedStage(AssociatedModules modules, StagePosition position, int64_t classes, LabelPath path)
+    : m_(std::move(modules)), at_(position), classes_(classes), path_(path) {}
 
 std::vector<Port> AssociatedStage::feed_ports() const {
   if (!at_.first) return {};
-  return {kImages, kLabels};
+  std::vector<Port> ports = detached(m_.f->in_ports());
+  ports.push_back(kLabels);
+  return ports;
 }
 std::vector<Port> AssociatedStage::in_ports() const {
   if (at_.first) return {};
-  return {{.name = "s", .dtype = DType::kF32, .differentiable = false},
-          {.name = "t", .dtype = DType::kF32, .differentiable = false}};
+  std::vector<Port> ports = detached(m_.f->in_ports());
+  if (path_ == LabelPath::kClassTable) ports.push_back(kLabels);
+  ports.push_back(kCodes);
+  return ports;
 }
 std::vector<Port> AssociatedStage::out_ports() const {
   if (at_.last) return {};
-  return {{.name = "s", .dtype = DType::kF32, .differentiable = false},
-          {.name = "t", .dtype = DType::kF32, .differentiable = false}};
+  std::vector<Port> ports = detached(m_.f->out_ports());
+  if (path_ == LabelPath::kClassTable) ports.push_back(kLabels);
+  ports.push_back(kCodes);
+  return ports;
 }
 
-StageOutput AssociatedStage::forward(Ctx& c, const std::vector<Var>& feed, const std::vector<Var>& in,
-                                     float loss_weight) const {
-  const Var x = at_.first ? feed[0] : in[0];
-  const Tensor t_in = at_.first ? one_hot(c, feed[1].value, classes_) : in[1].value;
+/// What g is given: t_{i-1} of the stage before, or the one-hot codes.
+LabelCodes AssociatedStage::codes(Ctx& c, const Tensor& labels, const Tensor& t) const {
+  const bool table = path_ == LabelPath::kClassTable;
+  LabelCodes codes{.codes = t, .labels = {}, .weights = table ? class_weights(c, labels, classes_) : Tensor()};
+  if (at_.first) {
+    codes.labels = table ? iota(c, classes_) : labels;
+    codes.codes = one_hot(c, codes.labels, classes_);
+  }
+  return codes;
+}
 
-  const Var t = m_.g->forward(c, {t_in});
-  const Var decoded = m_.h->forward(c, t);
-  const Var ae = loss_ == LabelLoss::kCrossEntropy ? softmax_cross_entropy(c, decoded, feed[1].value, loss_weight)
-                                                   : mse(c, decoded, t_in, loss_weight);
-  const Var s = m_.f->forward(c, x);
-  const Var as = mse(c, m_.b->forward(c, s), t.value, loss_weight);  // the code before this batch's update, no gradient
+StageOutput AssociatedStage::forward(Ctx& c, const Bundle& feed, const Bundle& in, float loss_weight) const {
+  const bool table = path_ == LabelPath::kClassTable;
+  const Bundle& given = at_.first ? feed : in;
+  const size_t values = m_.f->in_ports().size();
+  const Tensor labels = at_.first || table ? given[values].value : Tensor();
+
+  const LabelCodes target = codes(c, labels, at_.first ? Tensor() : given.back().value);
+  const Var t = m_.g->forward(c, {target.codes});
+  const Var ae = m_.label_loss(c, m_.h->forward(c, t), target, loss_weight);
+
+  Bundle s = m_.f->forward(c, Bundle(given.begin(), given.begin() + int64_t(values)));
+  // The codes before this batch's update, and no gradient to them.
+  const Tensor wanted = table ? gather_rows(c, t.value, labels) : t.value;
+  const Var as = m_.code_loss(c, m_.b->forward(c, m_.reduce(c, s)), wanted, loss_weight);
 
   if (at_.last) return {.out = {}, .losses = {ae, as}};
-  return {.out = {detach(s), detach(t)}, .losses = {ae, as}};
+  for (Var& v : s) v = detach(v);
+  if (table) s.push_back({labels});
+  s.push_back(detach(t));
+  return {.out = std::move(s), .losses = {ae, as}};
 }
 
 }  // namespace sluice

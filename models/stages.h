@@ -1,6 +1,8 @@
-// The two kinds of stage that networks are cut into: a slice of an end-to-end network, and an associated-learning
-// stage with its own losses.
+// The kinds of stage that networks are cut into: a slice of an end-to-end network, and an associated-learning stage
+// with its own losses.
 #pragma once
+
+#include <functional>
 
 #include "layers/module.h"
 
@@ -11,57 +13,86 @@ struct StagePosition {
   bool first = true, last = true;
 };
 
-/// A slice f of a network trained end to end. The first reads "images"; the last reads "labels" and ends in softmax
-/// cross-entropy; in between one differentiable value is handed on.
+/// A slice f of a network trained end to end. The first takes f's values from the feed; the last reads "labels", and
+/// its f gives logits [B, classes] that end in softmax cross-entropy.
 class BackpropStage final : public StageBody {
  public:
-  BackpropStage(ModulePtr f, StagePosition position) : f_(std::move(f)), at_(position) {}
+  BackpropStage(BlockPtr f, StagePosition position) : f_(std::move(f)), at_(position) {}
   std::vector<Port> feed_ports() const override;
   std::vector<Port> in_ports() const override;
   std::vector<Port> out_ports() const override;
-  StageOutput forward(Ctx& c, const std::vector<Var>& feed, const std::vector<Var>& in,
-                      float loss_weight) const override;
-  Var infer(Ctx& c, const Var& x) const override { return f_->forward(c, x); }
-  Var head(Ctx&, const Var& x) const override { return x; }
+  StageOutput forward(Ctx& c, const Bundle& feed, const Bundle& in, float loss_weight) const override;
+  Bundle infer(Ctx& c, const Bundle& in) const override { return f_->forward(c, in); }
+  Var head(Ctx&, const Bundle& s) const override { return s[0]; }
   Var decode(Ctx&, const Var& z) const override { return z; }
 
  private:
-  ModulePtr f_;
+  BlockPtr f_;
   StagePosition at_;
 };
 
-/// How a label decoder is trained: cross-entropy on linear logits (first stage only), or mean squared error.
-enum class LabelLoss { kCrossEntropy, kMeanSquared };
-
-/// The four modules of an associated-learning stage (Wu et al., ICLR 2022).
-struct AssociatedModules {
-  ModulePtr f;  // s_{i-1} -> s_i, a slice of the network
-  ModulePtr b;  // bridge: s_i -> label code
-  ModulePtr g;  // label encoder: t_{i-1} -> t_i
-  ModulePtr h;  // label decoder: t_i -> t_{i-1}
+/// The label codes that a stage's autoencoder is trained on.
+struct LabelCodes {
+  Tensor codes;    // t_{i-1}, [rows, width]
+  Tensor labels;   // each row's class, i32 [rows]; known to the first stage only
+  Tensor weights;  // each row's share of the batch, f32 [rows]; undefined: 1 / rows each
 };
 
-/// One associated-learning stage. Two losses: ae = l(h(t_i), t_{i-1}) trains g and h; as = MSE(b(s_i), sg(t_i)) trains
-/// f and b. Activations and codes go to the next stage without gradient. The first stage reads "images" and "labels"
-/// (t_0 is the one-hot label).
+/// How h(g(t_{i-1})) is compared with t_{i-1}: a scalar times `weight`.
+using LabelLoss = std::function<Var(Ctx& c, const Var& decoded, const LabelCodes& target, float weight)>;
+/// Mean squared error, over a row's width and then over rows by their weights.
+Var mean_squared_labels(Ctx& c, const Var& decoded, const LabelCodes& target, float weight);
+/// Softmax cross-entropy of linear logits. The first stage only: later ones have no labels to decode.
+Var cross_entropy_labels(Ctx& c, const Var& decoded, const LabelCodes& target, float weight);
+
+/// How the bridge's output u [B, width] is compared with the samples' codes: a scalar times `weight`.
+using CodeLoss = std::function<Var(Ctx& c, const Var& u, const Tensor& codes, float weight)>;
+/// A stage's output as the bridge takes it, [B, ...].
+using Reduce = std::function<Var(Ctx& c, const Bundle& s)>;
+
+/// What label codes are computed for. Both give the same gradients up to the order of sums: labels are all that an
+/// autoencoder sees, so the codes of a batch are rows of one table (the autoencoders have no dropout).
+enum class LabelPath {
+  kClassTable,  // each class once, [classes, width]; stages exchange the table and integer labels
+  kBatch        // each sample, [B, width], as in the paper
+};
+
+/// The modules and losses of an associated-learning stage (Wu, Lin, Chen and Chen, ICLR 2022). One's own stage is any
+/// f, b, g and h whose widths fit.
+struct AssociatedModules {
+  BlockPtr f;   // s_{i-1} -> s_i, a slice of the network
+  ModulePtr b;  // bridge: reduce(s_i) -> label code
+  ModulePtr g;  // label encoder: t_{i-1} -> t_i
+  ModulePtr h;  // label decoder: t_i -> t_{i-1}
+  Reduce reduce = [](Ctx&, const Bundle& s) { return s[0]; };
+  LabelLoss label_loss = mean_squared_labels;
+  CodeLoss code_loss = [](Ctx& c, const Var& u, const Tensor& codes, float weight) { return mse(c, u, codes, weight); };
+};
+
+/// One associated-learning stage. Two losses: ae = label_loss(h(g(t_{i-1})), t_{i-1}) trains g and h; as =
+/// code_loss(b(reduce(s_i)), sg(t_i)) trains f and b. Activations and codes go to the next stage without gradient.
+/// The first stage takes f's values and "labels" from the feed (t_0 is the one-hot label).
 class AssociatedStage final : public StageBody {
  public:
-  AssociatedStage(AssociatedModules modules, StagePosition position, LabelLoss loss, int64_t classes);
+  AssociatedStage(AssociatedModules modules, StagePosition position, int64_t classes,
+                  LabelPath path = LabelPath::kClassTable);
   std::vector<Port> feed_ports() const override;
   std::vector<Port> in_ports() const override;
   std::vector<Port> out_ports() const override;
   /// losses = {ae, as}.
-  StageOutput forward(Ctx& c, const std::vector<Var>& feed, const std::vector<Var>& in,
-                      float loss_weight) const override;
-  Var infer(Ctx& c, const Var& x) const override { return m_.f->forward(c, x); }
-  Var head(Ctx& c, const Var& x) const override { return m_.b->forward(c, x); }
+  StageOutput forward(Ctx& c, const Bundle& feed, const Bundle& in, float loss_weight) const override;
+  Bundle infer(Ctx& c, const Bundle& in) const override { return m_.f->forward(c, in); }
+  Var head(Ctx& c, const Bundle& s) const override { return m_.b->forward(c, m_.reduce(c, s)); }
   Var decode(Ctx& c, const Var& z) const override { return m_.h->forward(c, z); }
+  Var encode(Ctx& c, const Var& t) const override { return m_.g->forward(c, t); }
 
  private:
+  LabelCodes codes(Ctx& c, const Tensor& labels, const Tensor& t) const;
+
   AssociatedModules m_;
   StagePosition at_;
-  LabelLoss loss_;
   int64_t classes_;
+  LabelPath path_;
 };
 
 /// Parameter groups of associated stages: f and b; g and h. Each has its own Adam settings.

@@ -64,6 +64,18 @@ ModulePtr bridge(const Init& init, const VggConfig& c, size_t stage, int64_t cod
   return net;
 }
 
+/// What turns the last map into logits.
+ModulePtr classifier(const Init& init, const VggConfig& c) {
+  auto net = std::make_unique<Sequential>();
+  const int64_t side = c.image / 16, hidden = scaled(c, 2500);
+  net->add<Flatten>();
+  net->add<Dense>(init.scope("fc1"), side * side * scaled(c, 512), hidden, Act::kSigmoid);
+  net->add<Dense>(init.scope("fc2"), hidden, c.classes);
+  return net;
+}
+
+Port entry(size_t stage) { return {.name = stage == 0 ? "images" : "s"}; }
+
 }  // namespace
 
 std::vector<StageNet> vgg_backprop(const VggConfig& c) {
@@ -72,17 +84,14 @@ std::vector<StageNet> vgg_backprop(const VggConfig& c) {
   for (size_t i = 0; i < kChannels.size(); ++i) {
     StageNet net{.name = str("stage", i), .init = {}, .body = nullptr};
     ModulePtr f = conv_stage(net.init.scope(net.name).scope("f"), c, i);
-    net.body = std::make_unique<BackpropStage>(std::move(f), StagePosition{.first = i == 0, .last = false});
+    net.body = std::make_unique<BackpropStage>(std::make_unique<ModuleBlock>(std::move(f), entry(i)),
+                                               StagePosition{.first = i == 0, .last = false});
     stages.push_back(std::move(net));
   }
   StageNet head{.name = "stage4", .init = {}, .body = nullptr};
-  const Init init = head.init.scope(head.name).scope("f");
-  const int64_t side = c.image / 16, hidden = scaled(c, 2500);
-  auto f = std::make_unique<Sequential>();
-  f->add<Flatten>();
-  f->add<Dense>(init.scope("fc1"), side * side * scaled(c, 512), hidden, Act::kSigmoid);
-  f->add<Dense>(init.scope("fc2"), hidden, c.classes);
-  head.body = std::make_unique<BackpropStage>(std::move(f), StagePosition{.first = false, .last = true});
+  ModulePtr f = classifier(head.init.scope(head.name).scope("f"), c);
+  head.body = std::make_unique<BackpropStage>(std::make_unique<ModuleBlock>(std::move(f)),
+                                              StagePosition{.first = false, .last = true});
   stages.push_back(std::move(head));
   return stages;
 }
@@ -90,7 +99,6 @@ std::vector<StageNet> vgg_backprop(const VggConfig& c) {
 std::vector<StageNet> vgg_associated(const VggConfig& c) {
   expect_valid(c);
   const int64_t code = scaled(c, 700);
-  const LabelLoss first_loss = c.faithful ? LabelLoss::kMeanSquared : LabelLoss::kCrossEntropy;
   const Act first_decoder = c.faithful ? Act::kSigmoid : Act::kNone;
   const DenseStart codes = c.faithful ? DenseStart::kFanIn : DenseStart::kSpread;
   std::vector<StageNet> stages;
@@ -101,13 +109,33 @@ std::vector<StageNet> vgg_associated(const VggConfig& c) {
     const Init encoder = path.group(kEncoderGroup), labels = path.group(kAutoencoderGroup);
     const int64_t label_in = first ? c.classes : code;
     AssociatedModules m;
-    m.f = conv_stage(encoder.scope("f"), c, i);
+    m.f = std::make_unique<ModuleBlock>(conv_stage(encoder.scope("f"), c, i), entry(i));
     m.b = bridge(encoder.scope("b"), c, i, code);
     m.g = std::make_unique<Dense>(labels.scope("g"), label_in, code, Act::kSigmoid, codes);
     m.h = std::make_unique<Dense>(labels.scope("h"), code, label_in, first ? first_decoder : Act::kSigmoid);
+    if (first && !c.faithful) m.label_loss = cross_entropy_labels;
     net.body = std::make_unique<AssociatedStage>(std::move(m),
                                                  StagePosition{.first = first, .last = i + 1 == kChannels.size()},
-                                                 first ? first_loss : LabelLoss::kMeanSquared, c.classes);
+                                                 c.classes, c.faithful ? LabelPath::kBatch : LabelPath::kClassTable);
+    stages.push_back(std::move(net));
+  }
+  return stages;
+}
+
+std::vector<StageNet> vgg_contrastive(const VggConfig& c, Projector projector, float temperature) {
+  expect_valid(c);
+  std::vector<StageNet> stages;
+  for (size_t i = 0; i < kChannels.size(); ++i) {
+    const bool last = i + 1 == kChannels.size();
+    StageNet net{.name = str("stage", i), .init = {}, .body = nullptr};
+    const Init init = net.init.scope(net.name);
+    const int64_t side = c.image >> (i + 1);
+    ContrastiveModules m;
+    m.f = std::make_unique<ModuleBlock>(conv_stage(init.scope("f"), c, i), entry(i));
+    m.projector = make_projector(init.scope("p"), projector, side * side * scaled(c, kChannels[i].back()));
+    if (last) m.head = classifier(init.scope("head"), c);
+    m.temperature = temperature;
+    net.body = std::make_unique<ContrastiveStage>(std::move(m), StagePosition{.first = i == 0, .last = last});
     stages.push_back(std::move(net));
   }
   return stages;

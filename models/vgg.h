@@ -1,7 +1,7 @@
 // The VGG of the associated-learning papers ("VGG8"): 5 stages end to end, 4 associated stages.
 #pragma once
 
-#include "models/stages.h"
+#include "models/contrastive.h"
 
 namespace sluice {
 
@@ -21,5 +21,9 @@ std::vector<StageNet> vgg_backprop(const VggConfig& config);
 /// map to 4x4 first (the paper's flattened bridge holds 90 % of all parameters), the first decoder is linear with
 /// cross-entropy, and label encoders start with spread codes: else the codes of all classes stay alike for many epochs.
 std::vector<StageNet> vgg_associated(const VggConfig& config);
+
+/// The same stages trained by contrastive losses on the flattened maps; the head of vgg_backprop in the last.
+std::vector<StageNet> vgg_contrastive(const VggConfig& config, Projector projector = Projector::kMlp,
+                                      float temperature = 0.1f);
 
 }  // namespace sluice

@@ -17,9 +17,13 @@ enum class Do : char {
   kUpdate = 'U',          // ends a step of its stage; mb is the first micro-batch of that step
   kSend = 's',
   kRecv = 'r',
+  // A meeting: behind its kAwait nothing runs on any device before what all workers queued before their kArrive.
+  kArrive = 'a',
+  kAwait = 'w',
 };
 
-/// One thing that a worker does. `peer`, of sends and receives, is the other stage: a parcel to a later stage holds
+/// One thing that a worker does. A worker arrives and awaits in the name of any of its stages; `view` tells the
+/// meetings of a step apart. `peer`, of sends and receives, is the other stage: a parcel to a later stage holds
 /// activations, one to an earlier stage holds gradients.
 struct Action {
   Do what = Do::kForward;
@@ -32,6 +36,7 @@ struct Action {
 
 /// An action from plain numbers. Throws ScheduleError when one does not fit.
 Action act(Do what, int stage, int64_t mb = 0, int peer = -1);
+constexpr bool is_meeting(Do what) { return what == Do::kArrive || what == Do::kAwait; }
 
 /// One worker's actions: the prologue once, the period as often as the run asks, the epilogue once. Repetition p of the
 /// period adds p * mbs_per_period to every mb; the epilogue is written as if the period had been run 0 times. A step

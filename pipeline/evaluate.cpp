@@ -7,36 +7,25 @@
 
 #include "engine/error.h"
 #include "engine/ops.h"
+#include "pipeline/move.h"
 
 namespace sluice {
 namespace {
 
 constexpr size_t kRunAhead = 2;
 
-Tensor moved(const Tensor& t, const Stream& from, const Stream& to) {
-  if (from == to) return t;
-  Tensor out = Tensor::empty(to, t.shape(), t.dtype());
-  const Stream& mover = to.is_cpu() && !from.is_cpu() ? from : to;  // a CPU stream reaches CPU memory only
-  mover.wait(mover == to ? from.record() : to.record());
-  t.storage()->record_use(mover);
-  copy(mover, t, out);
-  if (mover == from) {
-    out.storage()->record_use(mover);
-    to.wait(from.record());
-  }
-  return out;
-}
-
 class Evaluator {
  public:
-  Evaluator(const std::vector<StagePtr>& stages, const Feed& feed) : stages_(stages), feed_(feed) {
-    const std::vector<Port> ports = stages.front()->body->feed_ports();
-    if (ports.empty()) throw ScheduleError("evaluate: stage 0 reads nothing from the data");
-    ports_ = {ports.front(), {.name = "labels", .dtype = DType::kI32, .differentiable = false}};
+  Evaluator(const std::vector<StagePtr>& stages, const Feed& feed, size_t exit)
+      : stages_(stages),
+        count_(exit == 0 ? stages.size() : exit),
+        feed_(feed),
+        ports_(inference_ports(*stages.front()->body)) {
+    if (count_ > stages.size()) throw ConfigError(str("evaluate: exit behind stage ", count_, " of ", stages.size()));
   }
 
   Evaluation run(int64_t batches) {
-    const int64_t hops = 2 * int64_t(stages_.size());
+    const int64_t hops = 2 * int64_t(count_);
     for (int64_t tick = 0; tick < batches + hops - 1; ++tick)
       for (int64_t hop = hops - 1; hop >= 0; --hop)
         if (const int64_t b = tick - hop; b >= 0 && b < batches) make_hop(b, hop);
@@ -46,7 +35,8 @@ class Evaluator {
 
  private:
   struct Batch {
-    Tensor x, labels;
+    Bundle x;
+    Tensor labels;
     size_t at = 0;  // the stage where x lies
   };
   struct Count {
@@ -56,27 +46,27 @@ class Evaluator {
   };
 
   void make_hop(int64_t batch, int64_t hop) {
-    const size_t n = stages_.size();
+    const size_t n = count_;
     if (hop == 0) {
       const Stream& s = stages_[0]->stream;
       std::vector<Tensor> values = feed_({0, batch, ports_, s}).claim(s);
-      if (values.size() != 2) throw DataError(str("feed for evaluation: ", values.size(), " values, expected 2"));
-      batches_[batch] = {values[0], values[1], 0};
+      if (values.size() != ports_.size())
+        throw DataError(str("feed for evaluation: ", values.size(), " values, expected ", ports_.size()));
+      Batch& fresh = batches_[batch];
+      fresh.labels = values.back();
+      values.pop_back();
+      for (Tensor& t : values) fresh.x.push_back({std::move(t)});
     }
     Batch& b = batches_.at(batch);
     const size_t target = size_t(hop) < n ? size_t(hop) : 2 * n - 1 - size_t(hop);
     Stage& s = *stages_[target];
-    b.x = moved(b.x, stages_[b.at]->stream, s.stream);
+    for (Var& v : b.x) v = {moved(v.value, stages_[b.at]->stream, s.stream)};
     b.at = target;
     Ctx ctx{.stream = s.stream, .weights = s.arena.weights(), .arena = s.arena, .ledger = s.ledger};
-    Var v{b.x};
-    if (size_t(hop) < n) {
-      v = s.body->infer(ctx, v);
-    } else {
-      if (size_t(hop) == n) v = s.body->head(ctx, v);
-      v = s.body->decode(ctx, v);
-    }
-    b.x = v.value;
+    if (size_t(hop) < n)
+      b.x = s.body->infer(ctx, b.x);
+    else
+      b.x = {s.body->decode(ctx, size_t(hop) == n ? s.body->head(ctx, b.x) : b.x[0])};
     if (size_t(hop) + 1 < 2 * n) return;
     count(ctx, b);
     batches_.erase(batch);
@@ -85,7 +75,7 @@ class Evaluator {
   void count(Ctx& ctx, const Batch& b) {
     Count& c = counts_.emplace_back();
     c.samples = b.labels.dim(0);
-    copy_to_host(ctx.stream, correct_count(ctx, b.x, b.labels), &c.correct);
+    copy_to_host(ctx.stream, correct_count(ctx, b.x[0].value, b.labels), &c.correct);
     c.done = ctx.stream.record();
     if (counts_.size() > kRunAhead) retire();
   }
@@ -97,6 +87,7 @@ class Evaluator {
   }
 
   const std::vector<StagePtr>& stages_;
+  const size_t count_;  // the stages passed through
   const Feed& feed_;
   std::vector<Port> ports_;
   std::map<int64_t, Batch> batches_;  // under way, by number
@@ -106,8 +97,17 @@ class Evaluator {
 
 }  // namespace
 
-Evaluation evaluate(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches) {
-  Evaluator e(stages, feed);
+std::vector<Port> inference_ports(const StageBody& first) {
+  std::vector<Port> ports;
+  for (const Port& p : first.feed_ports())
+    if (p.name != "labels") ports.push_back(p);
+  if (ports.empty()) throw ScheduleError("inference: stage 0 reads nothing from the data");
+  ports.push_back({.name = "labels", .dtype = DType::kI32, .differentiable = false});
+  return ports;
+}
+
+Evaluation evaluate(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches, size_t exit) {
+  Evaluator e(stages, feed, exit);
   try {
     return e.run(batches);
   } catch (...) {

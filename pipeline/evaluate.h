@@ -13,9 +13,14 @@ struct Evaluation {
   double accuracy() const { return samples > 0 ? double(correct) / double(samples) : 0.0; }
 };
 
-/// Counts the samples whose largest decoded value is the label's: x through infer() of all stages, head() of the last,
-/// decode() from the last to the first. No tape, training = false. The feed is asked on behalf of stage 0 for its first
-/// port and for "labels". Batches stream through the devices; the host stays a bounded number of batches ahead.
-Evaluation evaluate(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches);
+/// The ports that inference asks the feed for, on behalf of stage 0: all that it reads but the labels, then "labels".
+/// Throws ScheduleError when it reads nothing.
+std::vector<Port> inference_ports(const StageBody& first);
+
+/// Counts the samples whose largest decoded value is the label's: x through infer() of the first `exit` stages (0: all;
+/// fewer are a shortcut that leaves behind stage `exit`), head() of the last of them, decode() from it to the first. No
+/// tape, training = false. The feed is asked on behalf of stage 0 for inference_ports(). Batches stream through the
+/// devices; the host stays a bounded number of batches ahead. Throws ConfigError for an exit that is not there.
+Evaluation evaluate(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches, size_t exit = 0);
 
 }  // namespace sluice

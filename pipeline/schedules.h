@@ -22,6 +22,12 @@ Plan associated(const Placement& placement, int mbs);
 /// Associated learning streamed: stage s works on step k - lag(s), where lag grows by one wherever the worker changes,
 /// so that a step enters stage 0 while later stages still work on earlier ones. Exact, since nothing goes back.
 Plan associated_streaming(const Placement& placement, int mbs);
+/// Associated learning, mode M of the original: all forwards of a step, then, once every worker has ended them, all
+/// backwards and updates at once; the next step starts when all have ended.
+Plan associated_m(const Placement& placement, int mbs);
+/// Associated learning, mode P of the original ("AL-FM"): a stage goes back and updates while the next ones go
+/// forward; the next step starts when all have ended.
+Plan associated_p(const Placement& placement, int mbs);
 
 /// A schedule: `mbs` micro-batches a step, stages placed as given. Generators throw ScheduleError for placements that
 /// they cannot serve.
@@ -42,6 +48,8 @@ std::vector<std::vector<int>> contiguous_stages(const char* schedule, const Plac
 void add_forward(std::vector<Action>& to, const std::vector<int>& stages, int64_t mb);
 void add_backward(std::vector<Action>& to, const std::vector<int>& stages, int64_t mb);
 void add_update(std::vector<Action>& to, const std::vector<int>& stages, int64_t mb);
+/// Appends meeting `number` of a step: nobody goes on before all have come.
+void add_meeting(std::vector<Action>& to, int stage, int number);
 /// Throws ScheduleError unless mbs >= 1.
 void expect_mbs(const char* schedule, int mbs);
 

@@ -25,6 +25,8 @@ double cost_of(const CostModel& m, const Action& a) {
       return cost_of(m.update, a.stage);
     case Do::kSend:
     case Do::kRecv:
+    case Do::kArrive:
+    case Do::kAwait:
       return 0.0;
   }
   return 0.0;

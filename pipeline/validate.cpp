@@ -42,6 +42,7 @@ class Walk {
     next_mb_.assign(stages, 0);
     in_step_.assign(stages, 0);
     live_.resize(stages);
+    met_.resize(run_.programs.size());
   }
 
   Report finish() {
@@ -109,6 +110,10 @@ class Walk {
         return blocked_send(a);
       case Do::kRecv:
         return blocked_recv(a);
+      case Do::kArrive:
+        return "";
+      case Do::kAwait:
+        return blocked_await(p);
     }
     return "unknown action";
   }
@@ -143,6 +148,15 @@ class Walk {
     return lane.sent.size() > lane.received.size() ? "" : str("stage ", int(a.peer), " has not sent it");
   }
 
+  /// A worker awaits the meeting that it arrived at last.
+  std::string blocked_await(const Placed& p) const {
+    const size_t meeting = met_[size_t(p.worker)].size();
+    if (meeting == 0) return "it has not arrived at a meeting";
+    for (size_t w = 0; w < met_.size(); ++w)
+      if (met_[w].size() < meeting) return str("worker ", w, " has not arrived at meeting ", meeting - 1);
+    return "";
+  }
+
   void run(Placed p) {
     const int64_t place = int64_t(report_.order.size());
     const Action& a = p.action;
@@ -166,6 +180,9 @@ class Walk {
       lane.received.push_back(place);
       arrivals_.insert({a.peer, a.stage, a.mb});
     }
+    if (a.what == Do::kArrive) met_[size_t(p.worker)].push_back(place);
+    if (a.what == Do::kAwait)
+      for (const std::vector<int64_t>& places : met_) p.after.push_back(places[met_[size_t(p.worker)].size() - 1]);
     report_.order.push_back(std::move(p));
   }
   void run_forward(Placed& p, int64_t place) {
@@ -220,6 +237,7 @@ class Walk {
   std::set<std::tuple<int, int, int64_t>> arrivals_;  // from, to, micro-batch
   std::vector<int64_t> updates_, next_mb_, in_step_;
   std::vector<std::set<int64_t>> live_;
+  std::vector<std::vector<int64_t>> met_;  // by worker: places of its arrivals
 };
 
 }  // namespace

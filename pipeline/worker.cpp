@@ -1,6 +1,8 @@
 // What each action does.
 #include "pipeline/worker.h"
 
+#include <algorithm>
+
 #include "engine/error.h"
 #include "engine/ops.h"
 #include "pipeline/trace.h"
@@ -13,6 +15,7 @@ RunState::RunState(Pipeline& p, const RunOptions& o, Transport& n) : pipeline(p)
     repetitions(program, limit_);  // throws when the run is too short for the plan
     begun_ = std::max(begun_, mbs_outside_period(program));
   }
+  arrivals_.resize(p.plan.size());
 }
 
 void RunState::fail(std::exception_ptr error) {
@@ -20,6 +23,7 @@ void RunState::fail(std::exception_ptr error) {
     const std::lock_guard lock(mutex_);
     if (!error_) error_ = std::move(error);
   }
+  met_.notify_all();
   net.abort();
 }
 
@@ -46,6 +50,24 @@ void RunState::report(const StepLosses& losses) {
   if (!options.on_losses) return;
   const std::lock_guard lock(report_mutex_);
   options.on_losses(losses);
+}
+
+void RunState::arrive(int worker, const Stream& stream) {
+  Event here = stream.record();
+  const std::lock_guard lock(mutex_);
+  arrivals_[size_t(worker)].push_back(std::move(here));
+  met_.notify_all();
+}
+
+void RunState::await(int worker, const Stream& stream) {
+  std::unique_lock lock(mutex_);
+  const size_t meeting = arrivals_[size_t(worker)].size() - 1;
+  const auto complete = [&] {
+    return std::all_of(arrivals_.begin(), arrivals_.end(), [&](const auto& a) { return a.size() > meeting; });
+  };
+  met_.wait(lock, [&] { return error_ || complete(); });
+  if (error_) throw Aborted("the run was ended");
+  for (std::vector<Event>& a : arrivals_) stream.wait(a[meeting]);
 }
 
 Worker::Worker(RunState& run, int index) : run_(run), index_(index) {
@@ -97,6 +119,10 @@ void Worker::interpret(const Action& a) {
     case Do::kRecv:
       inbox_[{a.peer, a.stage, a.mb, a.view}] = run_.net.recv(a, stream);
       return;
+    case Do::kArrive:
+      return run_.arrive(index_, stream);
+    case Do::kAwait:
+      return run_.await(index_, stream);
   }
 }
 

@@ -1,6 +1,7 @@
 // One worker: interprets actions on its stages. Decides nothing; the rule says where errors and weights come from.
 #pragma once
 
+#include <condition_variable>
 #include <exception>
 #include <map>
 #include <mutex>
@@ -27,6 +28,11 @@ class RunState {
   /// Micro-batches of the run as it stands.
   int64_t mbs();
   void report(const StepLosses& losses);
+  /// The k-th arrival of each worker makes meeting k.
+  void arrive(int worker, const Stream& stream);
+  /// Blocks the host until every worker has arrived at the meeting that `worker` arrived at last; then the stream waits
+  /// for all of them. Throws Aborted when the run has failed.
+  void await(int worker, const Stream& stream);
 
   Pipeline& pipeline;
   const RunOptions& options;
@@ -34,6 +40,8 @@ class RunState {
 
  private:
   std::mutex mutex_, report_mutex_;
+  std::condition_variable met_;
+  std::vector<std::vector<Event>> arrivals_;  // by worker and meeting
   int64_t limit_ = 0, begun_ = 0;
   std::exception_ptr error_;
 };

@@ -14,6 +14,8 @@ const std::vector<PlanSchedule>& schedules() {
       {"one_f_one_b", one_f_one_b, true},
       {"associated", associated, false},
       {"associated_streaming", associated_streaming, false},
+      {"associated_m", associated_m, false},
+      {"associated_p", associated_p, false},
   };
   return table;
 }
@@ -49,6 +51,14 @@ void add_backward(std::vector<Action>& to, const std::vector<int>& stages, int64
 
 void add_update(std::vector<Action>& to, const std::vector<int>& stages, int64_t mb) {
   for (int s : stages) to.push_back(act(Do::kUpdate, s, mb));
+}
+
+void add_meeting(std::vector<Action>& to, int stage, int number) {
+  for (const Do what : {Do::kArrive, Do::kAwait}) {
+    Action a = act(what, stage);
+    a.view = int8_t(number);
+    to.push_back(a);
+  }
 }
 
 void expect_mbs(const char* schedule, int mbs) {

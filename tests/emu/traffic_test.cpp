@@ -11,11 +11,13 @@
 #include "kernels/correct_count.h"
 #include "kernels/dropout.h"
 #include "kernels/fill.h"
+#include "kernels/iota.h"
 #include "kernels/matmul.h"
 #include "kernels/max_pool.h"
 #include "kernels/mse.h"
 #include "kernels/one_hot.h"
 #include "kernels/scale.h"
+#include "kernels/select_rows.h"
 #include "kernels/sgd.h"
 #include "kernels/softmax_cross_entropy.h"
 #include "tests/kernels/update_case.h"
@@ -74,6 +76,11 @@ TEST_P(TrafficTest, ElementWise) {
   const Tensor labels = random_ints(s, {kRows}, 1, 0, int32_t(kCols));
   expect_traffic(kernels::OneHot{.labels = labels.cref(), .y = y.ref()},
                  {.loads = double(kCols), .why = "each element of a row loads its label"});
+  const std::vector<int32_t> numbers{9, 3, 100, 64, 0, 7, 128};
+  const Tensor picked = Tensor::from<int32_t>(s, numbers, {7}), some = empty({7, kCols});
+  expect_traffic(kernels::SelectRows{.x = x.cref(), .index = picked.cref(), .y = some.ref()},
+                 {.loads = 2, .why = "each element of a row loads its index"});
+  expect_traffic(kernels::Iota{.y = Tensor::empty(s, {kCount}, DType::kI32).ref()});
 }
 
 TEST_P(TrafficTest, DropoutReadsWhatItKeeps) {

@@ -38,8 +38,8 @@ int64_t correct_by_hand(const Trained& t, int64_t batches) {
       x = f(c, Var{Tensor::from<float>(s.stream, x, shape)}).value.template to_vector<float>(s.stream);
     };
     const auto& stages = t.pipeline.stages;
-    for (const StagePtr& s : stages) through(*s, [&](Ctx& c, const Var& v) { return s->body->infer(c, v); });
-    through(*stages.back(), [&](Ctx& c, const Var& v) { return stages.back()->body->head(c, v); });
+    for (const StagePtr& s : stages) through(*s, [&](Ctx& c, const Var& v) { return s->body->infer(c, {v})[0]; });
+    through(*stages.back(), [&](Ctx& c, const Var& v) { return stages.back()->body->head(c, {v}); });
     for (size_t s = stages.size(); s-- > 0;)
       through(*stages[s], [&](Ctx& c, const Var& v) { return stages[s]->body->decode(c, v); });
     const std::vector<int32_t> labels = parcel.values[1].to_vector<int32_t>(first);

@@ -60,19 +60,21 @@ TEST(MixedExecutor, SynchronousSchedulesAgreeAcrossCpuAndGpu) {
   }
 }
 
-TEST_P(Executor, StreamedAssociatedLearningGivesTheWeightsOfSequential) {
+TEST_P(Executor, EveryModeOfAssociatedLearningGivesTheWeightsOfSequential) {
   for (int mbs : {1, 2}) {
     Trained one = make_trained(net({.stages = 4, .local_losses = true}), "associated", all_on_one(4), mbs);
     const auto expected = weights_after(one, long_run());
     for (const Placement& placement :
-         {Placement{0, 1, 2, 3}, Placement{0, 1, 0, 1}, Placement{1, 0, 0, 1}, Placement{0, 0, 1, 1}}) {
-      SCOPED_TRACE(testing::Message() << mbs << " micro-batches, stage 1 on worker " << placement[1]);
-      Trained t = make_trained(net({.stages = 4, .local_losses = true}), "associated_streaming", placement, mbs);
-      EXPECT_EQ(weights_after(t, long_run()), expected);
-      Trained s = make_trained(net({.stages = 4, .local_losses = true}), "associated_streaming", placement, mbs);
-      execute_serial(s.pipeline, run_options(long_run()));
-      EXPECT_EQ(s.weights(), expected);
-    }
+         {Placement{0, 1, 2, 3}, Placement{0, 1, 0, 1}, Placement{1, 0, 0, 1}, Placement{0, 0, 1, 1}})
+      for (const char* schedule : {"associated_streaming", "associated_m", "associated_p"}) {
+        SCOPED_TRACE(testing::Message() << schedule << ", " << mbs << " micro-batches, stage 1 on worker "
+                                        << placement[1]);
+        Trained t = make_trained(net({.stages = 4, .local_losses = true}), schedule, placement, mbs);
+        EXPECT_EQ(weights_after(t, long_run()), expected);
+        Trained s = make_trained(net({.stages = 4, .local_losses = true}), schedule, placement, mbs);
+        execute_serial(s.pipeline, run_options(long_run()));
+        EXPECT_EQ(s.weights(), expected);
+      }
   }
 }
 

@@ -14,8 +14,10 @@ struct Case {
   bool local_losses;
   Placement placement;
 };
-const std::vector<Case> kCases = {
-    {"one_f_one_b", false, {0, 1, 2}}, {"gpipe", false, {0, 0, 1}}, {"associated_streaming", true, {0, 1, 0}}};
+const std::vector<Case> kCases = {{"one_f_one_b", false, {0, 1, 2}},
+                                  {"gpipe", false, {0, 0, 1}},
+                                  {"associated_streaming", true, {0, 1, 0}},
+                                  {"associated_m", true, {0, 1, 0}}};
 constexpr int kMbs = 2, kSteps = 2;
 
 Trained make(const Case& c, Where where = Where::kCpu) {

@@ -31,11 +31,10 @@ class TestStage final : public StageBody {
   std::vector<Port> in_ports() const override { return index_ == 0 ? std::vector<Port>{} : bundle(); }
   std::vector<Port> out_ports() const override { return last() ? std::vector<Port>{} : bundle(); }
 
-  StageOutput forward(Ctx& c, const std::vector<Var>& feed, const std::vector<Var>& in,
-                      float loss_weight) const override {
+  StageOutput forward(Ctx& c, const Bundle& feed, const Bundle& in, float loss_weight) const override {
     if (index_ == options_.slow_stage)
       c.stream.enqueue([](CpuContext&) { std::this_thread::sleep_for(std::chrono::milliseconds(2)); });
-    const Var h = dropout(c, infer(c, index_ == 0 ? feed[0] : in[0]), 0.2f, path_);
+    const Var h = dropout(c, infer(c, index_ == 0 ? feed : in)[0], 0.2f, path_);
     StageOutput out;
     if (options_.local_losses) {
       const Var target = index_ == 0 ? feed[1] : in[1];
@@ -48,10 +47,10 @@ class TestStage final : public StageBody {
     }
     return out;
   }
-  Var infer(Ctx& c, const Var& x) const override {
-    return activation(c, batch_norm(c, matmul(c, x, linear_), norm_), Act::kTanh);
+  Bundle infer(Ctx& c, const Bundle& in) const override {
+    return {activation(c, batch_norm(c, matmul(c, in[0], linear_), norm_), Act::kTanh)};
   }
-  Var head(Ctx& c, const Var& x) const override { return matmul(c, x, head_); }
+  Var head(Ctx& c, const Bundle& s) const override { return matmul(c, s[0], head_); }
   Var decode(Ctx&, const Var& z) const override { return z; }
 
  private:

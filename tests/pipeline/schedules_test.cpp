@@ -68,6 +68,15 @@ TEST(Schedules, AssociatedStreamingRoundRobin) {
             "F1.0 D1.0 U1 F1.1 D1.1 U1.1 | F3.0 D3.0 U3 F1.2 D1.2 U1.2 * 1 | F3.0 D3.0 U3 F3.1 D3.1 U3.1\n");
 }
 
+TEST(Schedules, AssociatedInTheModesOfTheOriginal) {
+  EXPECT_EQ(to_text(associated_m({0, 1, 0}, 2)),
+            "| F0.0 F2.0 F0.1 F2.1 a0.0 w0.0 D0.0 D0.1 U0 D2.0 D2.1 U2 a0.0v1 w0.0v1 * 2 |\n"
+            "| F1.0 F1.1 a1.0 w1.0 D1.0 D1.1 U1 a1.0v1 w1.0v1 * 2 |\n");
+  EXPECT_EQ(to_text(associated_p(one_each(2), 1)),
+            "| F0.0 D0.0 U0 a0.0 w0.0 * 1 |\n"
+            "| F1.0 D1.0 U1 a1.0 w1.0 * 1 |\n");
+}
+
 TEST(Schedules, TransfersGoBothWaysWhereTheErrorCrosses) {
   const Wiring w = wiring(3, true);
   EXPECT_EQ(to_text(add_transfers(naive_split(one_each(3), 1), w)),
@@ -152,6 +161,18 @@ TEST(Pictures, AssociatedStreaming) {
   EXPECT_EQ(picture(simulate(add_transfers(associated_streaming(one_each(2), 1), w), w, {{1}, {1}, {}}, 3)),
             "F0.0 D0.0 F0.1 D0.1 F0.2 D0.2 .\n"
             ".    F1.0 D1.0 F1.1 D1.1 F1.2 D1.2\n");
+}
+
+TEST(Pictures, AssociatedInTheModesOfTheOriginal) {
+  const Wiring w = wiring(3, false);
+  EXPECT_EQ(picture(simulate(add_transfers(associated_m(one_each(3), 1), w), w, {{1}, {1}, {}}, 2)),
+            "F0.0 .    .    D0.0 F0.1 .    .    D0.1\n"
+            ".    F1.0 .    D1.0 .    F1.1 .    D1.1\n"
+            ".    .    F2.0 D2.0 .    .    F2.1 D2.1\n");
+  EXPECT_EQ(picture(simulate(add_transfers(associated_p(one_each(3), 1), w), w, {{1}, {1}, {}}, 2)),
+            "F0.0 D0.0 .    .    F0.1 D0.1 .    .\n"
+            ".    F1.0 D1.0 .    .    F1.1 D1.1 .\n"
+            ".    .    F2.0 D2.0 .    .    F2.1 D2.1\n");
 }
 
 TEST(Pictures, RoundRobinKeepsBothWorkersBusy) {

@@ -1,0 +1,36 @@
+// Text classifiers of the associated-learning papers: an embedding and a chain of bidirectional LSTMs or transformer
+// encoders. 5 stages end to end, 4 associated ones with the default three encoders.
+#pragma once
+
+#include "models/stages.h"
+
+namespace sluice {
+
+struct TextConfig {
+  int64_t vocabulary = 30'000;  // ids [0, vocabulary); 0 is padding
+  int64_t classes = 4;
+  int64_t embedding = 300;  // width of the embedding, and of the transformer throughout
+  int64_t hidden = 256;     // LSTM units per direction; width of the transformer's feed-forward layer
+  int64_t code = 128;       // width of the label codes
+  int encoders = 3;         // encoder stages behind the embedding
+  int layers = 1;           // transformer layers a stage
+  int heads = 6;
+  float dropout = 0.3f;   // transformer only
+  bool faithful = false;  // as the original: LSTMs and the embedding's mean run over padding, the LSTM is read at the
+                          // last position, label decoders squash their logits by tanh, codes are made for each sample
+};
+
+// All read "tokens" [B, T] i32, padded with 0 on the right, and "labels". Each StageNet has an Init of its own.
+// The feature that an associated stage's bridge takes: the mean of the embedding or of the transformer's output over
+// the tokens, the sum of the LSTM's two final states.
+
+/// Embedding, bidirectional LSTMs that carry their states from stage to stage, Linear. Time runs along the first
+/// dimension between stages.
+std::vector<StageNet> lstm_backprop(const TextConfig& config);
+std::vector<StageNet> lstm_associated(const TextConfig& config);
+
+/// Embedding (no positions), pre-norm encoders, masked mean, Linear (Vaswani et al. 2017).
+std::vector<StageNet> transformer_backprop(const TextConfig& config);
+std::vector<StageNet> transformer_associated(const TextConfig& config);
+
+}  // namespace sluice

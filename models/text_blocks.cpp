@@ -1,0 +1,109 @@
+// Forward passes of the blocks of text classifiers.
+#include "models/text_blocks.h"
+
+#include <cmath>
+
+namespace sluice {
+namespace {
+
+Port sequence(SequenceOrder order) { return {.name = "s", .batch_axis = order == SequenceOrder::kBatchFirst ? 0 : 1}; }
+Port mask(SequenceOrder order) {
+  return {.name = "mask",
+          .dtype = DType::kU8,
+          .differentiable = false,
+          .batch_axis = order == SequenceOrder::kBatchFirst ? 0 : 1};
+}
+std::vector<Port> states() { return {{.name = "h"}, {.name = "c"}, {.name = "h_reverse"}, {.name = "c_reverse"}}; }
+
+Linear linear(const Init& init, int64_t in, int64_t out, int64_t fan_in, bool bias) {
+  const InitialValue start = InitialValue::uniform(1.0f / std::sqrt(float(fan_in)));  // PyTorch's default for Linear
+  Init scope = init;
+  return {scope.param("weight", {out, in}, start), bias ? scope.param("bias", {out}, start) : Param{}, Act::kNone};
+}
+
+}  // namespace
+
+EmbeddingBlock::EmbeddingBlock(Init init, const TextConfig& config, SequenceOrder order)
+    : embedding_(init.scope("embedding"), config.vocabulary, config.embedding), order_(order) {}
+
+std::vector<Port> EmbeddingBlock::in_ports() const {
+  return {{.name = "tokens", .dtype = DType::kI32, .differentiable = false}};
+}
+std::vector<Port> EmbeddingBlock::out_ports() const { return {sequence(order_), mask(order_)}; }
+
+Bundle EmbeddingBlock::forward(Ctx& c, const Bundle& in) const {
+  const Tensor ids = order_ == SequenceOrder::kBatchFirst ? in[0].value : transpose_ids(c, in[0].value);
+  return {embedding_.forward(c, ids), {token_mask(c, ids)}};
+}
+
+EncoderBlock::EncoderBlock(Init init, const TextConfig& config) {
+  for (int i = 0; i < config.layers; ++i)
+    layers_.push_back(std::make_unique<TransformerEncoder>(init.scope(str("layer", i + 1)),
+                                                           TransformerConfig{.width = config.embedding,
+                                                                             .heads = config.heads,
+                                                                             .hidden = config.hidden,
+                                                                             .dropout = config.dropout,
+                                                                             .final_norm = i + 1 == config.layers}));
+}
+std::vector<Port> EncoderBlock::in_ports() const {
+  return {sequence(SequenceOrder::kBatchFirst), mask(SequenceOrder::kBatchFirst)};
+}
+Bundle EncoderBlock::forward(Ctx& c, const Bundle& in) const {
+  Var s = in[0];
+  for (const auto& layer : layers_) s = layer->forward(c, s, in[1].value);
+  return {s, in[1]};
+}
+
+LstmBlock::LstmBlock(Init init, const TextConfig& config, bool first)
+    : first_(first),
+      masked_(!config.faithful),
+      lstm_(init.scope("lstm"), first ? config.embedding : 2 * config.hidden, config.hidden) {}
+
+std::vector<Port> LstmBlock::in_ports() const {
+  std::vector<Port> ports{sequence(SequenceOrder::kTimeFirst), mask(SequenceOrder::kTimeFirst)};
+  if (!first_)
+    for (Port& p : states()) ports.push_back(std::move(p));
+  return ports;
+}
+std::vector<Port> LstmBlock::out_ports() const {
+  std::vector<Port> ports{sequence(SequenceOrder::kTimeFirst), mask(SequenceOrder::kTimeFirst)};
+  for (Port& p : states()) ports.push_back(std::move(p));
+  return ports;
+}
+Bundle LstmBlock::forward(Ctx& c, const Bundle& in) const {
+  BiLstmStates from;
+  if (!first_) from = {{in[2], in[3]}, {in[4], in[5]}};
+  const BiLstmOutput out = lstm_.forward(c, in[0], from, masked_ ? in[1].value : Tensor());
+  return {out.y, in[1], out.ahead.h, out.ahead.c, out.reverse.h, out.reverse.c};
+}
+Var LstmBlock::reduce(Ctx& c, const Bundle& s) { return add(c, s[2], s[4]); }
+
+TransformerHead::TransformerHead(Init init, const TextConfig& config)
+    : linear_(linear(init.scope("fc"), config.embedding, config.classes, config.embedding, true)) {}
+
+std::vector<Port> TransformerHead::in_ports() const {
+  return {sequence(SequenceOrder::kBatchFirst), mask(SequenceOrder::kBatchFirst)};
+}
+Bundle TransformerHead::forward(Ctx& c, const Bundle& in) const {
+  return {matmul(c, masked_mean(c, in[0], in[1].value, 1), linear_)};
+}
+
+LstmHead::LstmHead(Init init, const TextConfig& config) : faithful_(config.faithful) {
+  const int64_t both = 2 * config.hidden;
+  if (faithful_) {
+    ahead_ = linear(init.scope("fc"), both, config.classes, both, true);
+    return;
+  }
+  ahead_ = linear(init.scope("fc"), config.hidden, config.classes, both, true);
+  reverse_ = linear(init.scope("fc_reverse"), config.hidden, config.classes, both, false);
+}
+std::vector<Port> LstmHead::in_ports() const {
+  if (faithful_) return {sequence(SequenceOrder::kTimeFirst)};
+  return {{.name = "h"}, {.name = "h_reverse"}};
+}
+Bundle LstmHead::forward(Ctx& c, const Bundle& in) const {
+  if (faithful_) return {matmul(c, last_step(c, in[0]), ahead_)};
+  return {add(c, matmul(c, in[0], ahead_), matmul(c, in[1], reverse_))};
+}
+
+}  // namespace sluice
