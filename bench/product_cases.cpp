@@ -1,4 +1,4 @@
-// Rows of convolution and matrix product: the layers of the VGG and label networks, three directions each.
+// Rows of convolution and matrix product: the layers of the VGG, ResNet and label networks, three directions each.
 #include "bench/rivals.h"
 
 namespace sluice::bench {
@@ -11,17 +11,21 @@ const char* text(Direction d) {
 
 struct Layer {
   int64_t n, size, c, k;
+  int stride = 1;
 };
-// VGG at width 1/8 and batch 128, then at width 1 and batch 32.
-constexpr Layer kLayers[] = {{128, 32, 1, 16},   {128, 32, 3, 16},   {128, 32, 16, 32},  {128, 16, 32, 32},
-                             {128, 16, 32, 64},  {128, 8, 64, 64},   {128, 4, 64, 64},   {32, 32, 3, 128},
-                             {32, 32, 128, 256}, {32, 16, 256, 256}, {32, 16, 256, 512}, {32, 8, 512, 512},
-                             {32, 4, 512, 512}};
+// VGG at width 1/8 and batch 128, then at width 1 and batch 32; ResNet-18 at width 1 and batch 64.
+constexpr Layer kLayers[] = {{128, 32, 1, 16},   {128, 32, 3, 16},      {128, 32, 16, 32},  {128, 16, 32, 32},
+                             {128, 16, 32, 64},  {128, 8, 64, 64},      {128, 4, 64, 64},   {32, 32, 3, 128},
+                             {32, 32, 128, 256}, {32, 16, 256, 256},    {32, 16, 256, 512}, {32, 8, 512, 512},
+                             {32, 4, 512, 512},  {64, 32, 3, 64},       {64, 32, 64, 64},   {64, 32, 64, 128, 2},
+                             {64, 16, 128, 128}, {64, 16, 128, 256, 2}, {64, 8, 256, 256},  {64, 8, 256, 512, 2},
+                             {64, 4, 512, 512}};
 
 Case convolution(const Stream& s, const Layer& l, Direction d) {
-  const kernels::Conv2dGeometry g{1, 1, 1};
+  const kernels::Conv2dGeometry g{l.stride, 1, 1};
   const Tensor x = filled(s, {l.n, l.size, l.size, l.c}), w = filled(s, {l.k, 3, 3, l.c});
-  const Tensor y = filled(s, {l.n, l.size, l.size, l.k});
+  const int64_t out = g.out(l.size, 3);
+  const Tensor y = filled(s, {l.n, out, out, l.k});
   Case c;
   // The weight's version is unknown, so it is packed at each run: a step changes it anyway.
   if (d == Direction::kForward)
@@ -61,7 +65,8 @@ std::vector<Row> convolution_rows() {
   std::vector<Row> rows;
   for (const Layer& l : kLayers)
     for (const Direction d : kDirections)
-      rows.push_back({str("conv2d/", l.n, "x", l.size, "x", l.size, "x", l.c, "_to_", l.k, "/", text(d)),
+      rows.push_back({str("conv2d/", l.n, "x", l.size, "x", l.size, "x", l.c, "_to_", l.k,
+                          l.stride == 1 ? "" : "_stride_2", "/", text(d)),
                       [l, d](const Stream& s) { return convolution(s, l, d); }});
   return rows;
 }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "models/resnet.h"
 #include "models/vgg.h"
 
 namespace sluice::kernels {
@@ -44,12 +45,33 @@ std::vector<Case> vgg_cases(const VggConfig& config, int64_t batch) {
   return cases;
 }
 
+/// The convolutions of ResNet-18: a stage that changes the channels of blocks halves its image in its first block.
+std::vector<Case> resnet_cases(const ResnetConfig& config, int64_t batch) {
+  std::vector<Case> cases;
+  for (int stage = 0; stage < kResnet18Stages; ++stage) {
+    Init init;
+    resnet18_stage(init.scope("f"), config, stage);
+    const int64_t in = stage == 0 ? config.image : resnet18_stage_output(config, stage - 1)[0];
+    const int64_t out = resnet18_stage_output(config, stage)[0];
+    for (const ParamSpec& p : init.params()) {
+      if (p.shape.rank() != 4) continue;
+      const bool first = p.path == "f.block1.conv1.weight" || p.path == "f.block1.shortcut.conv.weight";
+      const int64_t side = first ? in : out;
+      cases.push_back({{batch, side, side, p.shape[3]}, p.shape, {int(side / out), 1, 1}});
+    }
+  }
+  return cases;
+}
+
 /// Every shape that a model of ours uses, and shapes that a user's may.
 std::vector<Case> all_cases() {
   std::vector<Case> all = kAwkward;
   for (const VggConfig& config : {VggConfig{}, VggConfig{.in_channels = 1, .width = 0.125}})
     for (const int64_t batch : {32, 128})
       for (const Case& c : vgg_cases(config, batch)) all.push_back(c);
+  for (const ResnetConfig& config : {ResnetConfig{}, ResnetConfig{.in_channels = 1, .width = 0.125}})
+    for (const int64_t batch : {32, 128})
+      for (const Case& c : resnet_cases(config, batch)) all.push_back(c);
   return all;
 }
 
@@ -82,6 +104,10 @@ TEST(Conv2dPlanTest, OperandsNeedNoMoreAlignmentThanTheirElements) {
 TEST(Conv2dPlanTest, TheModelsConvolutionsAreFound) {
   EXPECT_EQ(vgg_cases({}, 1).size(), 6u);
   EXPECT_EQ(vgg_cases({}, 1).back().x, (Shape{1, 4, 4, 512}));
+  const std::vector<Case> resnet = resnet_cases({}, 1);
+  ASSERT_EQ(resnet.size(), 20u);  // the stem, eight blocks of two, three shortcuts
+  EXPECT_EQ(resnet.back().x, (Shape{1, 4, 4, 512}));
+  EXPECT_EQ(std::count_if(resnet.begin(), resnet.end(), [](const Case& c) { return c.geometry.stride == 2; }), 6);
 }
 
 TEST(Conv2dPlanTest, CudnnRefusesAnOutputOfTheWrongShape) {

@@ -229,10 +229,16 @@ TEST(Conv2dPacking, FiltersArePackedOncePerVersion) {
 TEST(Conv2dPacking, NoPlanIsMadeAfterTheFirstStepAndNoneIsAReference) {
   const Stream s(Device{});
   std::vector<Case> cases(kCases.begin() + 1, kCases.end());
-  for (const int64_t width : {1, 8})  // the layers of a VGG
+  for (const int64_t width : {1, 8}) {  // the layers of a VGG, then of a ResNet
     for (const auto& [size, c, k] : std::vector<std::array<int64_t, 3>>{
              {32, 1, 16}, {32, 3, 16}, {32, 16, 32}, {16, 32, 32}, {16, 32, 64}, {8, 64, 64}, {4, 64, 64}})
       cases.push_back({1, size, size, c < 16 ? c : c * width, k * width, 3, 3, {1, 1, 1}});
+    cases.push_back({1, 32, 32, 3, 8 * width, 3, 3, {1, 1, 1}});
+    for (const auto& [size, c] : std::vector<std::array<int64_t, 2>>{{32, 8}, {16, 16}, {8, 32}, {4, 64}}) {
+      cases.push_back({1, size, size, c * width, c * width, 3, 3, {1, 1, 1}});
+      if (c < 64) cases.push_back({1, size, size, c * width, 2 * c * width, 3, 3, {2, 1, 1}});
+    }
+  }
   for (const Case& z : cases) train(s, z, 1);
   const int64_t plans = s.plans_created();
   for (const Case& z : cases) train(s, z, 2);
