@@ -15,7 +15,7 @@ struct Linear {
   Param bias;    // [out]; index -1: none
   Act act = Act::kNone;
 };
-/// x [rows, in] -> [rows, out].
+/// x [..., in] -> [..., out].
 Var matmul(Ctx& c, const Var& x, const Linear& l);
 
 // ---- convolution, y = conv(x, w) + b ----
@@ -57,6 +57,8 @@ Var add(Ctx& c, const Var& a, const Var& b);
 /// Zeroes with probability p in training and scales the rest by 1 / (1 - p). `path` is the hash of the op's path.
 /// The first dimension counts samples.
 Var dropout(Ctx& c, const Var& x, float p, uint64_t path);
+/// residual + dropout(x), equal shapes, in one pass; the draws are dropout's.
+Var dropout_add(Ctx& c, const Var& x, const Var& residual, float p, uint64_t path);
 
 // ---- losses: scalars [1]; `weight` multiplies loss and gradient (1 / micro-batches) ----
 /// Mean over rows of -log softmax(logits)[label]. logits [B, K] f32, labels [B] i32.

@@ -1,6 +1,7 @@
 // CPU half of dropout: sixteen Philox counters at a time give the draws of 64 neighbours.
 #include "kernels/dropout.h"
 
+#include "kernels/common/draws.h"
 #include "kernels/common/parallel.h"
 #include "kernels/common/visit.h"
 
@@ -9,19 +10,6 @@ namespace {
 
 constexpr int64_t kGroup = 64;           // elements drawn together
 constexpr int64_t kGrain = 64 * kGroup;  // elements of a sample that one task takes
-
-/// The draws of elements [first, first + 64) of a sample, as dropout_draw orders them; first is a multiple of 64.
-void draw(PhiloxKey key, uint64_t sample, int64_t first, float* u) {
-  const uint64_t counter = dropout_draw(first).low;
-#pragma omp simd
-  for (uint64_t lane = 0; lane < 16; ++lane) {
-    const Philox4 words = philox(key, counter + lane, sample);
-    u[lane] = uniform(words.v[0]);
-    u[16 + lane] = uniform(words.v[1]);
-    u[32 + lane] = uniform(words.v[2]);
-    u[48 + lane] = uniform(words.v[3]);
-  }
-}
 
 }  // namespace
 
@@ -37,7 +25,7 @@ void Dropout::cpu<kIsa>(CpuContext& c) const {
       T* out = y.as<T>() + sample * size;
       for (int64_t first = begin; first < end; first += kGroup) {
         float u[kGroup];
-        draw(key, uint64_t(sample_base + sample), first, u);
+        draw_sixteen(key, dropout_draw(first).low, uint64_t(sample_base + sample), u);
         const int64_t count = std::min(kGroup, end - first);
 #pragma omp simd
         for (int64_t i = 0; i < count; ++i) store(out[first + i], u[i] >= p ? float(in[first + i]) * kept : 0.0f);

@@ -10,6 +10,7 @@
 #include "kernels/conv2d.h"
 #include "kernels/correct_count.h"
 #include "kernels/dropout.h"
+#include "kernels/dropout_add.h"
 #include "kernels/fill.h"
 #include "kernels/iota.h"
 #include "kernels/matmul.h"
@@ -89,6 +90,9 @@ TEST_P(TrafficTest, DropoutReadsWhatItKeeps) {
   int64_t kept = 0;
   for (const double v : to_double(s, y)) kept += v != 0 ? 1 : 0;
   expect_traffic(kernels::Dropout{.x = x.cref(), .y = y.ref(), .p = 0.5f, .key = {1, 2}},
+                 {.read = (kept - kCount) * size, .why = "what falls is not read"});
+  const Tensor r = random({kRows, kCols}, 2);
+  expect_traffic(kernels::DropoutAdd{.x = x.cref(), .residual = r.cref(), .y = y.ref(), .p = 0.5f, .key = {1, 2}},
                  {.read = (kept - kCount) * size, .why = "what falls is not read"});
 }
 

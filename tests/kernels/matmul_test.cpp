@@ -248,5 +248,23 @@ TEST_P(MatmulTest, LinearOpHasTheGradientsOfItsFormula) {
   }
 }
 
+TEST_P(MatmulTest, LeadingDimensionsAreRows) {
+  const Stream s(device());
+  Init init;
+  const Linear l{init.param("weight", {5, 7}, InitialValue::uniform(0.4f)),
+                 init.param("bias", {5}, InitialValue::uniform(0.4f)), Act::kGelu};
+  const auto f = [&](Ctx& c, const std::vector<Var>& in) { return matmul(c, in[0], l); };
+  check_gradients(s, init, {random(s, {2, 3, 7}, 1)}, f);
+  Arena arena(s, init, 11);
+  Ledger ledger;
+  Ctx c{.stream = s, .weights = arena.weights(), .arena = arena, .ledger = ledger};
+  const Tensor x = random(s, {2, 3, 7}, 1);
+  const Tensor deep = f(c, {{x}}).value, flat = f(c, {{x.reshape({6, 7})}}).value;
+  EXPECT_EQ(deep.shape(), (Shape{2, 3, 5}));
+  EXPECT_EQ(to_double(s, deep), to_double(s, flat));
+  EXPECT_EQ(f(c, {{Tensor::empty(s, {2, 0, 7})}}).shape(), (Shape{2, 0, 5}));
+  EXPECT_THROW(f(c, {{random(s, {7}, 1)}}), ShapeError);
+}
+
 }  // namespace
 }  // namespace sluice::test

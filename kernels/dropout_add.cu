@@ -1,0 +1,49 @@
+// CUDA half of DropoutAdd: a thread draws once for the four elements that take the draw's words. y may be x or
+// residual.
+#include "kernels/common/device.cuh"
+#include "kernels/common/visit.h"
+#include "kernels/dropout_add.h"
+
+namespace sluice::kernels {
+
+struct DropoutAddShape {
+  int64_t draws;       // of the whole call
+  int64_t per_sample;  // draws
+  int64_t elements;    // of a sample
+};
+
+struct DropoutAddDraws {
+  PhiloxKey key;
+  int64_t sample_base;
+  float p;
+};
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    dropout_add_kernel(T* y, const T* x, const T* residual, DropoutAddShape s, DropoutAddDraws from) {
+  const float scale = 1.0f / (1.0f - from.p);
+  for (int64_t d = global_thread(); d < s.draws; d += grid_threads()) {
+    const int64_t sample = d / s.per_sample, low = d - sample * s.per_sample;
+    const Philox4 words = philox(from.key, uint64_t(low), uint64_t(from.sample_base + sample));
+    const int64_t first = low / 16 * 64 + low % 16;  // the inverse of dropout_draw() for word 0
+    for (int word = 0; word < 4; ++word) {
+      const int64_t e = first + 16 * word, i = sample * s.elements + e;
+      if (e >= s.elements) continue;
+      const float add = float(residual[i]);
+      y[i] = T(add + (uniform(words.v[word]) >= from.p ? float(x[i]) * scale : 0.0f));
+    }
+  }
+}
+
+void DropoutAdd::cuda(CudaContext& c) const {
+  if (x.numel() == 0) return;
+  const int64_t elements = x.numel() / x.dim(0), per_sample = ceil_div(elements, 64) * 16;
+  const DropoutAddShape s{x.dim(0) * per_sample, per_sample, elements};
+  visit_float(x.dtype, [&]<class T>() {
+    const Grid g = grid_for(c, s.draws);
+    launch_kernel(c, kName, dropout_add_kernel<T>, g.blocks, g.threads, 0, y.as<T>(), x.as<T>(), residual.as<T>(), s,
+                  DropoutAddDraws{key, sample_base, p});
+  });
+}
+
+}  // namespace sluice::kernels
