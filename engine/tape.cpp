@@ -21,38 +21,69 @@ Var Tape::leaf(Tensor t) {
   return {std::move(t), int(nodes_.size()) - 1};
 }
 
-Var Tape::record(std::unique_ptr<Function> f, Tensor out, std::initializer_list<Var> inputs, bool has_weights) {
-  assert(inputs.size() <= f->inputs_.size());
-  size_t i = 0;
+int Tape::append(std::unique_ptr<Function> f, const Var* inputs, size_t input_count, int outputs, bool has_weights) {
+  assert(input_count <= kMostInputs);
   bool reaches = has_weights;
-  for (const Var& v : inputs) {
-    f->inputs_[i++] = v.node;
-    reaches = reaches || v.node >= 0;
+  for (size_t i = 0; i < input_count; ++i) {
+    f->inputs_[i] = inputs[i].node;
+    reaches = reaches || inputs[i].node >= 0;
   }
-  if (!reaches) return {std::move(out), -1};
-  Node& node = nodes_.emplace_back();
+  if (!reaches) return -1;
+  const auto first = int(nodes_.size());
+  nodes_.resize(nodes_.size() + size_t(outputs));
+  Node& node = nodes_[size_t(first)];
   node.function = std::move(f);
   node.has_weights = has_weights;
-  return {std::move(out), int(nodes_.size()) - 1};
+  for (int k = 0; k < outputs; ++k) nodes_[size_t(first + k)].outputs = outputs;
+  return first;
+}
+
+Var Tape::record(std::unique_ptr<Function> f, Tensor out, std::initializer_list<Var> inputs, bool has_weights) {
+  return {std::move(out), append(std::move(f), inputs.begin(), inputs.size(), 1, has_weights)};
+}
+
+std::vector<Var> Tape::record_outputs(std::unique_ptr<Function> f, std::vector<Tensor> outs,
+                                      const std::vector<Var>& inputs, bool has_weights) {
+  assert(outs.size() > 1);
+  const int first = append(std::move(f), inputs.data(), inputs.size(), int(outs.size()), has_weights);
+  std::vector<Var> vars;
+  for (Tensor& out : outs) vars.push_back({std::move(out), first < 0 ? -1 : first + int(vars.size())});
+  return vars;
 }
 
 void Tape::backward(const std::vector<Root>& roots, BackwardCtx& c) { walk(roots, c, true); }
 void Tape::backward_input(const std::vector<Root>& roots, BackwardCtx& c) { walk(roots, c, false); }
 
-void Tape::walk(const std::vector<Root>& roots, BackwardCtx& c, bool with_weights) {
+void Tape::start(const std::vector<Root>& roots, BackwardCtx& c) {
   for (const Root& r : roots) {
     if (r.var.node < 0 || r.var.node >= int(nodes_.size()))
       throw Error("backward from a value that nothing was recorded for");
-    if (r.grad.defined()) {
+    Node& node = nodes_[size_t(r.var.node)];
+    if (r.grad.defined())
       add_grad(r.var.node, r.grad, c);
-    } else {
-      nodes_[size_t(r.var.node)].reached = true;
-    }
+    else if (node.outputs > 1)
+      throw Error("backward from one of several outputs without a gradient");
+    else
+      node.reached = true;
   }
+}
+
+bool Tape::gather(size_t i) {
+  Node& node = nodes_[i];
+  if (node.outputs == 1) return node.reached;
+  for (size_t k = 1; k < size_t(node.outputs); ++k) node.reached = node.reached || nodes_[i + k].reached;
+  if (!node.reached) return false;
+  for (size_t k = 0; k < size_t(node.outputs); ++k) node.function->dy_.push_back(std::move(nodes_[i + k].grad));
+  return true;
+}
+
+void Tape::walk(const std::vector<Root>& roots, BackwardCtx& c, bool with_weights) {
+  start(roots, c);
   for (size_t i = nodes_.size(); i-- > 0;) {
     Node& node = nodes_[i];
-    if (!node.reached || !node.function) continue;
+    if (!node.function || !gather(i)) continue;
     GradList grads = node.function->backward_input(std::move(node.grad), c);
+    node.function->dy_.clear();
     for (size_t j = 0; j < grads.size(); ++j)
       if (grads[j].defined() && node.function->inputs_[j] >= 0)
         add_grad(node.function->inputs_[j], std::move(grads[j]), c);

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "engine/ledger.h"
@@ -33,14 +34,18 @@ struct BackwardCtx {
   }
 };
 
+/// Inputs of a function, at most: a sequence and the states of both directions of a recurrent layer.
+inline constexpr size_t kMostInputs = 5;
+
 /// Gradients of a function's inputs, in the order of record(); undefined where none is needed.
-using GradList = std::array<Tensor, 3>;
+using GradList = std::array<Tensor, kMostInputs>;
 
 /// A recorded op. The weight half is separate so that a schedule may run it later.
 class Function {
  public:
   virtual ~Function() = default;
   /// dy: gradient of the output, or undefined for a loss (then it counts as 1). May overwrite dy only if dy.unique().
+  /// With several outputs dy is undefined, and take_dy() gives the gradient of each.
   /// Returns the inputs' gradients; only those with needs(i) are used. Keeps what backward_weight still needs with
   /// SaveKind::kDeferred and drops the rest.
   virtual GradList backward_input(Tensor dy, BackwardCtx& c) = 0;
@@ -48,12 +53,18 @@ class Function {
   virtual void backward_weight(BackwardCtx&) {}
   bool needs(int input) const { return inputs_[size_t(input)] >= 0; }
 
+ protected:
+  /// In the backward_input() of a function of record_outputs(): moves out the gradient of an output, complete;
+  /// undefined where none reached it, which counts as 0.
+  Tensor take_dy(int output) { return std::move(dy_[size_t(output)]); }
+
  private:
   friend class Tape;
-  std::array<int, 3> inputs_{-1, -1, -1};
+  std::array<int, kMostInputs> inputs_{-1, -1, -1, -1, -1};
+  std::vector<Tensor> dy_;  // of several outputs, while backward_input() runs
 };
 
-/// A gradient to start from: undefined counts as 1 (losses).
+/// A gradient to start from: undefined counts as 1 (losses; never one of several outputs).
 struct Root {
   Var var;
   Tensor grad;
@@ -66,6 +77,10 @@ class Tape {
   /// Appends a function of `inputs`; its output is returned as a Var. A function with no input on the tape and no
   /// weights is still recorded only if `has_weights` (its weight half must run); else the output is a constant.
   Var record(std::unique_ptr<Function> f, Tensor out, std::initializer_list<Var> inputs, bool has_weights);
+  /// The same for a function of several outputs, in the order of `outs`. Backward runs it once, as soon as every
+  /// reader of every output has run, if a gradient reached any of them.
+  std::vector<Var> record_outputs(std::unique_ptr<Function> f, std::vector<Tensor> outs, const std::vector<Var>& inputs,
+                                  bool has_weights);
 
   /// Both halves, node by node, newest first. Drops each node when it is done.
   void backward(const std::vector<Root>& roots, BackwardCtx& c);
@@ -82,7 +97,13 @@ class Tape {
     Tensor grad;
     bool reached = false;
     bool has_weights = false;
+    int outputs = 1;  // of the function, whose other outputs are the nodes behind this one
   };
+  /// Appends `outputs` nodes and returns the first, or -1 where no gradient can reach.
+  int append(std::unique_ptr<Function> f, const Var* inputs, size_t input_count, int outputs, bool has_weights);
+  void start(const std::vector<Root>& roots, BackwardCtx& c);
+  /// Whether a gradient reached any output of the function at node i; hands the gradients of several outputs to it.
+  bool gather(size_t i);
   void walk(const std::vector<Root>& roots, BackwardCtx& c, bool with_weights);
   void add_grad(int node, Tensor g, BackwardCtx& c);
   std::vector<Node> nodes_;

@@ -62,6 +62,47 @@ struct GivenFn final : Function {
   Tensor grad;
 };
 
+/// first = x, second = 2 x + w. Notes which gradients came.
+struct PairFn final : Function {
+  GradList backward_input(Tensor dy, BackwardCtx& c) override {
+    ++calls;
+    undefined_dy = !dy.defined();
+    Tensor first = take_dy(0), second = take_dy(1);
+    came = {first.defined(), second.defined()};
+    in_place = second.defined() && second.unique();
+    deferred = Saved(second, SaveKind::kDeferred, &c.ledger);
+    if (!second.defined()) return {first};
+    Tensor dx = c.empty(second.shape());
+    launch(kernels::Add{.a = second.cref(), .b = second.cref(), .y = dx.ref()}, c.stream);
+    if (first.defined()) launch(kernels::Add{.a = dx.cref(), .b = first.cref(), .y = dx.ref()}, c.stream);
+    return {dx};
+  }
+  void backward_weight(BackwardCtx& c) override {
+    if (!deferred.defined()) return;
+    const GradSlot slot = c.arena.grad(w);
+    const Tensor grad = c.arena.grads().flat_view(c.arena.offset(w.index), w.shape);
+    if (slot.accumulate)
+      launch(kernels::Add{.a = slot.ref, .b = deferred.cref(), .y = slot.ref}, c.stream);
+    else
+      copy(c.stream, deferred.tensor(), grad);
+    deferred.reset();
+  }
+  Param w;
+  Saved deferred;
+  static inline int calls = 0;
+  static inline bool undefined_dy = false, in_place = false;
+  static inline std::pair<bool, bool> came;
+};
+std::vector<Var> pair_of(Ctx& c, const Var& x, const Param& w, bool has_weights = true) {
+  Tensor y = c.empty(x.shape());
+  launch(kernels::Add{.a = x.value.cref(), .b = x.value.cref(), .y = y.ref()}, c.stream);
+  if (has_weights) launch(kernels::Add{.a = y.cref(), .b = c.weight(w).ref, .y = y.ref()}, c.stream);
+  PairFn::calls = 0;
+  auto f = std::make_unique<PairFn>();
+  f->w = w;
+  return c.tape->record_outputs(std::move(f), {x.value, y}, {x}, has_weights);
+}
+
 class TapeTest : public test::OnEachDevice {
  protected:
   TapeTest() { w = init.param("w", {4}, InitialValue::constant(1)); }
@@ -250,6 +291,121 @@ TEST_P(TapeTest, BackwardFreesAsItGoes) {
   EXPECT_FALSE(t.take_grad(x).defined()) << "moved out";
   EXPECT_EQ(stream.pool().in_use(MemoryTag::kActivations), 3 * int64_t(root.grad.storage()->bytes()))
       << "the input, the output and its gradient, which callers hold";
+}
+
+// ---- several outputs ----
+
+TEST_P(TapeTest, AFunctionOfSeveralOutputsGetsTheGradientsOfAllAtOnce) {
+  Tape t;
+  Ctx c = ctx(&t);
+  BackwardCtx b = backward_ctx();
+  const Var x = t.leaf(four(3));
+  const std::vector<Var> y = pair_of(c, doubled(c, x), w);
+  ASSERT_EQ(y.size(), 2u);
+  EXPECT_THAT(read(y[0].value), Each(6.0f));
+  EXPECT_THAT(read(y[1].value), Each(13.0f));
+  const Var first = doubled(c, y[0]), second = doubled(c, y[1]);
+  t.backward({{first, four(1)}, {second, four(10)}}, b);
+  EXPECT_EQ(PairFn::calls, 1);
+  EXPECT_TRUE(PairFn::undefined_dy);
+  EXPECT_EQ(PairFn::came, std::pair(true, true));
+  EXPECT_TRUE(PairFn::in_place) << "the gradients are moved to the function";
+  EXPECT_THAT(read(t.take_grad(x)), Each(2 * (2.0f + 2 * 20.0f)));
+  EXPECT_THAT(weight_grad(), Each(20.0f));
+}
+
+TEST_P(TapeTest, AnOutputThatNobodyReadsHasNoGradient) {
+  for (const size_t used : {0u, 1u}) {
+    SCOPED_TRACE(used);
+    arena().begin_step();
+    Tape t;
+    Ctx c = ctx(&t);
+    BackwardCtx b = backward_ctx();
+    const Var x = t.leaf(four(1));
+    const std::vector<Var> y = pair_of(c, x, w);
+    t.backward({{doubled(c, y[used]), four(1)}}, b);
+    EXPECT_EQ(PairFn::calls, 1);
+    EXPECT_EQ(PairFn::came, std::pair(used == 0, used == 1));
+    EXPECT_THAT(read(t.take_grad(x)), Each(used == 0 ? 2.0f : 4.0f));
+    EXPECT_FALSE(t.take_grad(y[used]).defined()) << "moved to the function";
+  }
+}
+
+TEST_P(TapeTest, SeveralOutputsThatNoGradientReachesRunNoBackward) {
+  Tape t;
+  Ctx c = ctx(&t);
+  BackwardCtx b = backward_ctx();
+  const Var x = t.leaf(four(1)), other = doubled(c, x);
+  pair_of(c, x, w);
+  t.backward_input({{other, four(1)}}, b);
+  t.backward_weight(b);
+  EXPECT_EQ(PairFn::calls, 0);
+  EXPECT_THAT(read(t.take_grad(x)), Each(2.0f));
+}
+
+TEST_P(TapeTest, GradientsOfEachOutputsReadersAreAddedNewestFirst) {
+  Tape t;
+  Ctx c = ctx(&t);
+  BackwardCtx b = backward_ctx();
+  const Var x = t.leaf(four(0));
+  const std::vector<Var> y = pair_of(c, x, w);
+  // Readers of both outputs, interleaved: 1, -1e8, 1e8 in the order of their making for the first, and for the second
+  // 1e8, -1e8, 1. From the newest on the first gets (1e8 - 1e8) + 1 = 1, the second (1 - 1e8) + 1e8 = 0.
+  std::vector<Root> roots;
+  for (const auto& [output, grad] :
+       std::vector<std::pair<size_t, float>>{{0, 1.0f}, {1, 1e8f}, {0, -1e8f}, {1, -1e8f}, {1, 1.0f}, {0, 1e8f}})
+    roots.push_back({given(t, y[output], grad), four(0)});
+  t.backward(roots, b);
+  EXPECT_EQ(PairFn::calls, 1);
+  EXPECT_THAT(weight_grad(), Each(0.0f));
+  EXPECT_THAT(read(t.take_grad(x)), Each(1.0f));
+}
+
+TEST_P(TapeTest, RootsMayBeOutputsThatAreReadToo) {
+  Tape t;
+  Ctx c = ctx(&t);
+  BackwardCtx b = backward_ctx();
+  const Var x = t.leaf(four(1));
+  const std::vector<Var> y = pair_of(c, x, w);
+  t.backward({{y[0], four(5)}, {y[1], four(1)}, {doubled(c, y[0]), four(1)}}, b);
+  EXPECT_THAT(read(t.take_grad(x)), Each(5.0f + 2 + 2));
+  EXPECT_THROW(t.backward({{y[1], Tensor()}}, b), Error) << "one of several outputs is no loss";
+}
+
+TEST_P(TapeTest, SplitBackwardOfSeveralOutputsEqualsJointBackward) {
+  std::vector<float> gradients[2], inputs[2];
+  for (const bool split : {false, true}) {
+    arena().begin_step();
+    for (int mb = 0; mb < 3; ++mb) {
+      Tape t;
+      Ctx c = ctx(&t);
+      BackwardCtx b = backward_ctx();
+      const Var x = t.leaf(test::random(stream, {4}, uint64_t(mb)));
+      const std::vector<Var> y = pair_of(c, shifted(c, x, w), w), z = pair_of(c, y[1], w);
+      const std::vector<Root> roots{{z[0], test::random(stream, {4}, uint64_t(10 + mb))},
+                                    {shifted(c, y[0], w), test::random(stream, {4}, uint64_t(20 + mb))},
+                                    {z[1], test::random(stream, {4}, uint64_t(30 + mb))}};
+      if (split) {
+        t.backward_input(roots, b);
+        EXPECT_GT(ledger.bytes(SaveKind::kDeferred), 0);
+        t.backward_weight(b);
+      } else {
+        t.backward(roots, b);
+      }
+      for (const float v : read(t.take_grad(x))) inputs[split].push_back(v);
+      EXPECT_EQ(ledger.bytes(), 0);
+    }
+    gradients[split] = weight_grad();
+  }
+  EXPECT_EQ(inputs[0], inputs[1]);
+  EXPECT_EQ(gradients[0], gradients[1]);
+}
+
+TEST_P(TapeTest, SeveralOutputsThatNoGradientCanReachAreConstants) {
+  Tape t;
+  Ctx c = ctx(&t);
+  for (const Var& v : pair_of(c, Var{four(1)}, w, false)) EXPECT_EQ(v.node, -1);
+  EXPECT_EQ(t.size(), 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, TapeTest, testing::ValuesIn(test::test_devices()), test::device_label);
