@@ -60,6 +60,11 @@ Var dropout(Ctx& c, const Var& x, float p, uint64_t path);
 /// residual + dropout(x), equal shapes, in one pass; the draws are dropout's.
 Var dropout_add(Ctx& c, const Var& x, const Var& residual, float p, uint64_t path);
 
+// ---- tables of rows ----
+/// ids [...] i32, table [V, D] -> [..., D], f32 or bf16. An id outside [0, V) gives a NaN row and has no gradient, so
+/// that the run ends with its NumericError. The table's gradient is dense and does not depend on the team.
+Var embedding(Ctx& c, const Tensor& ids, const Param& table, DType dtype = DType::kF32);
+
 // ---- losses: scalars [1]; `weight` multiplies loss and gradient (1 / micro-batches) ----
 /// Mean over rows of -log softmax(logits)[label]. logits [B, K] f32, labels [B] i32.
 Var softmax_cross_entropy(Ctx& c, const Var& logits, const Tensor& labels, float weight = 1.0f);
@@ -69,10 +74,15 @@ Var mse(Ctx& c, const Var& x, const Tensor& target, float weight = 1.0f);
 // ---- no gradient ----
 /// labels [B] i32 -> [B, classes] f32.
 Tensor one_hot(Ctx& c, const Tensor& labels, int64_t classes);
+<<<<<<< HEAD
 /// 0 .. n - 1, [n] i32.
 Tensor iota(Ctx& c, int64_t n);
 /// The samples of x along `axis` that index [N] i32 names, in its order; any dtype. Indices are in range.
 Tensor select_rows(Ctx& c, const Tensor& x, const Tensor& index, int axis);
+=======
+/// table [K, D] f32, ids [...] i32 -> [..., D] f32: the rows that ids name; NaN where there is none.
+Tensor gather_rows(Ctx& c, const Tensor& table, const Tensor& ids);
+>>>>>>> seq
 /// Count of rows whose largest logit (first of equals) is the label -> [1] f32.
 Tensor correct_count(Ctx& c, const Tensor& logits, const Tensor& labels);
 /// finite [1] i32 &= every element of losses [n] f32 is a finite number. No gradient; updates read the flag.

@@ -16,6 +16,10 @@ class Sequential final : public Module {
     layers_.push_back(std::make_unique<Layer>(std::forward<Args>(args)...));
     return *this;
   }
+  Sequential& add(ModulePtr layer) {
+    layers_.push_back(std::move(layer));
+    return *this;
+  }
   Var forward(Ctx& c, const Var& x) const override {
     Var v = x;
     for (const ModulePtr& layer : layers_) v = layer->forward(c, v);

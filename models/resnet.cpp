@@ -21,11 +21,6 @@ void expect_valid(const ResnetConfig& c) {
         str("resnet18: ", c.classes, " classes and ", c.in_channels, " channels, expected at least 2 and 1"));
 }
 
-void expect_stage(int i) {
-  if (i < 0 || i >= kResnet18Stages)
-    throw ConfigError(str("resnet18: stage ", i, ", expected one in [0, ", kResnet18Stages, ")"));
-}
-
 /// How often the image was halved when stage i is done.
 int halvings(int i) { return std::max(0, i - 1); }
 
@@ -34,11 +29,7 @@ int64_t channels(const ResnetConfig& c, int i) {
   return std::max<int64_t>(1, std::llround(double(int64_t(64) << halvings(i)) * c.width));
 }
 
-}  // namespace
-
-ModulePtr resnet18_stage(const Init& init, const ResnetConfig& c, int i) {
-  expect_valid(c);
-  expect_stage(i);
+ModulePtr stage(const Init& init, const ResnetConfig& c, int i) {
   auto net = std::make_unique<Sequential>();
   const int64_t out = channels(c, i);
   if (i == 0) {
@@ -52,28 +43,60 @@ ModulePtr resnet18_stage(const Init& init, const ResnetConfig& c, int i) {
   return net;
 }
 
-Shape resnet18_stage_output(const ResnetConfig& c, int i) {
-  expect_valid(c);
-  expect_stage(i);
-  const int64_t side = c.image >> halvings(i);
-  return {side, side, channels(c, i)};
+constexpr int kStages = 5;
+
+MakeModule classifier(const ResnetConfig& c) {
+  return [c](const Init& init) -> ModulePtr {
+    auto net = std::make_unique<Sequential>();
+    net->add<GlobalAvgPool>();
+    net->add<Dense>(init.scope("fc"), channels(c, kStages - 1), c.classes);
+    return net;
+  };
 }
 
-std::vector<StageNet> resnet18_backprop(const ResnetConfig& c) {
-  std::vector<StageNet> stages;
-  for (int i = 0; i < kResnet18Stages; ++i) {
-    StageNet net{.name = str("stage", i), .init = {}, .body = nullptr};
-    ModulePtr f = resnet18_stage(net.init.scope(net.name).scope("f"), c, i);
-    net.body = std::make_unique<BackpropStage>(std::move(f), StagePosition{.first = i == 0, .last = false});
-    stages.push_back(std::move(net));
+/// Behind global_mean().
+MakeModule linear(const ResnetConfig& c) {
+  return [c](const Init& init) -> ModulePtr {
+    return std::make_unique<Dense>(init.scope("fc"), channels(c, kStages - 1), c.classes);
+  };
+}
+Var global_mean(Ctx& c, const Bundle& s) { return GlobalAvgPool().forward(c, s[0]); }
+
+int64_t scaled(const ResnetConfig& c, int64_t full) {
+  return std::max<int64_t>(1, std::llround(double(full) * c.width));
+}
+
+}  // namespace
+
+std::vector<ImageSlice> resnet18_slices(const ResnetConfig& c) {
+  expect_valid(c);
+  std::vector<ImageSlice> all;
+  for (int i = 0; i < kStages; ++i) {
+    const int64_t side = c.image >> halvings(i);
+    all.push_back({[c, i](const Init& init) { return stage(init, c, i); }, {side, side, channels(c, i)}});
   }
-  StageNet head{.name = str("stage", kResnet18Stages), .init = {}, .body = nullptr};
-  auto f = std::make_unique<Sequential>();
-  f->add<GlobalAvgPool>();
-  f->add<Dense>(head.init.scope(head.name).scope("f").scope("fc"), channels(c, kResnet18Stages - 1), c.classes);
-  head.body = std::make_unique<BackpropStage>(std::move(f), StagePosition{.first = false, .last = true});
-  stages.push_back(std::move(head));
-  return stages;
+  return all;
+}
+
+std::vector<StageNet> resnet18_backprop(const ResnetConfig& c) { return backprop_stages(resnet18_slices(c), classifier(c)); }
+
+std::vector<StageNet> resnet18_associated(const ResnetConfig& c) {
+  return associated_stages(resnet18_slices(c), {.classes = c.classes,
+                                       .code = scaled(c, 700),
+                                       .hidden = scaled(c, 1000),
+                                       .faithful = c.faithful});
+}
+
+std::vector<StageNet> resnet18_contrastive(const ResnetConfig& c, const ContrastiveCodes& codes) {
+  std::vector<ImageSlice> parts = resnet18_slices(c);
+  parts[1].f = [c](const Init& init) -> ModulePtr {
+    auto net = std::make_unique<Sequential>();
+    net->add(stage(init.scope("stem"), c, 0));
+    net->add(stage(init, c, 1));
+    return net;
+  };
+  parts.erase(parts.begin());
+  return contrastive_stages(parts, linear(c), global_mean, codes);
 }
 
 }  // namespace sluice

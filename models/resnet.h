@@ -1,7 +1,8 @@
-// The ResNet-18 of the associated-learning papers: 32x32 images, no pool behind the stem, 3x3 shortcuts; 6 stages.
+// The ResNet-18 of the associated-learning papers: 32x32 images, no pool behind the stem, 3x3 shortcuts; 6 stages end
+// to end, 5 associated stages, 4 contrastive ones.
 #pragma once
 
-#include "models/stages.h"
+#include "models/image_stages.h"
 
 namespace sluice {
 
@@ -9,19 +10,20 @@ struct ResnetConfig {
   int64_t in_channels = 3;
   int64_t image = 32;  // side of the square images; a multiple of 8
   int64_t classes = 10;
-  double width = 1.0;  // multiplies every channel count
+  double width = 1.0;     // multiplies every channel count, the label code (700) and the bridges' hidden width (1000)
+  bool faithful = false;  // of associated stages: ImageCodes
 };
 
-/// Stages of convolutions, the head not counted: the stem, then four pairs of residual blocks.
-inline constexpr int kResnet18Stages = 5;
+/// Five: the stem, ConvBN(3x3, no bias, BN, ReLU) to 64 channels; then four pairs of residual blocks with 64, 128, 256, 512
+/// channels, all but the first pair halving the image. Throws ConfigError.
+std::vector<ImageSlice> resnet18_slices(const ResnetConfig& config);
 
-/// f of stage i in [0, kResnet18Stages): the stem, ConvBN(3x3, no bias, BN, ReLU) to 64 channels, or two residual
-/// blocks with 64, 128, 256, 512 channels; all but the first pair halve the image. Throws ConfigError.
-ModulePtr resnet18_stage(const Init& init, const ResnetConfig& config, int i);
-/// One sample of what that stage hands on: [H, W, C].
-Shape resnet18_stage_output(const ResnetConfig& config, int i);
-
-/// The five stages, then global average pool and Linear. Each StageNet has an Init of its own.
+/// The slices, then global average pool and Linear.
 std::vector<StageNet> resnet18_backprop(const ResnetConfig& config);
+/// The slices with label codes.
+std::vector<StageNet> resnet18_associated(const ResnetConfig& config);
+/// The pairs with contrastive losses, the stem with the first, the head with the last, which is compared behind its
+/// global average.
+std::vector<StageNet> resnet18_contrastive(const ResnetConfig& config, const ContrastiveCodes& codes = {});
 
 }  // namespace sluice

@@ -48,11 +48,12 @@ std::vector<Case> vgg_cases(const VggConfig& config, int64_t batch) {
 /// The convolutions of ResNet-18: a stage that changes the channels of blocks halves its image in its first block.
 std::vector<Case> resnet_cases(const ResnetConfig& config, int64_t batch) {
   std::vector<Case> cases;
-  for (int stage = 0; stage < kResnet18Stages; ++stage) {
+  const std::vector<ImageSlice> slices = resnet18_slices(config);
+  for (size_t stage = 0; stage < slices.size(); ++stage) {
     Init init;
-    resnet18_stage(init.scope("f"), config, stage);
-    const int64_t in = stage == 0 ? config.image : resnet18_stage_output(config, stage - 1)[0];
-    const int64_t out = resnet18_stage_output(config, stage)[0];
+    slices[stage].f(init.scope("f"));
+    const int64_t in = stage == 0 ? config.image : slices[stage - 1].map[0];
+    const int64_t out = slices[stage].map[0];
     for (const ParamSpec& p : init.params()) {
       if (p.shape.rank() != 4) continue;
       const bool first = p.path == "f.block1.conv1.weight" || p.path == "f.block1.shortcut.conv.weight";

@@ -10,7 +10,11 @@
 #include "kernels/conv2d.h"
 #include "kernels/correct_count.h"
 #include "kernels/dropout.h"
+<<<<<<< HEAD
 #include "kernels/dropout_add.h"
+=======
+#include "kernels/embedding.h"
+>>>>>>> seq
 #include "kernels/fill.h"
 #include "kernels/iota.h"
 #include "kernels/matmul.h"
@@ -123,6 +127,19 @@ TEST_P(TrafficTest, Losses) {
       {.read = rows, .written = rows, .loads = 5, .why = "a row is read three times while it is in L1"});
   expect_traffic(kernels::CorrectCount{.logits = x.cref(), .labels = labels.cref(), .count = loss.ref()},
                  {.read = rows, .written = rows, .why = kPartial});
+}
+
+TEST_P(TrafficTest, Embeddings) {
+  constexpr int64_t kIds = 400, kWindows = 3, kKeys = kIds * 8, kRow = kCols * 4;
+  std::vector<int32_t> some(size_t(kIds), 5);  // one common id: three windows of 64 are summed ahead
+  for (int32_t v = 0; v < kRows; ++v) some[size_t(3 * v)] = v;
+  const Tensor ids = Tensor::from<int32_t>(s, some, {kIds}), table = floats({kRows, kCols});
+  const Tensor y = empty({kIds, kCols}), dy = random({kIds, kCols}, 2);
+  expect_traffic(kernels::Embedding{.ids = ids.cref(), .table = table.cref(), .y = y.ref()},
+                 {.loads = 4, .why = "each lane loads the id; a row is read as often as it is named"});
+  expect_traffic(
+      kernels::EmbeddingGrad{.ids = ids.cref(), .dy = dy.cref(), .dtable = table.ref()},
+      {.read = 0, .written = 2 * kKeys + kWindows * kRow, .loads = 1, .why = "keys are sorted in two passes"});
 }
 
 TEST_P(TrafficTest, BatchNorm) {

@@ -3,16 +3,11 @@
 
 #include <cmath>
 
+#include "tests/models/counts.h"
 #include "tests/support/support.h"
 
 namespace sluice::test {
 namespace {
-
-int64_t count(const Init& init) {
-  int64_t n = 0;
-  for (const ParamSpec& p : init.params()) n += p.shape.numel();
-  return n;
-}
 
 TEST(ResnetTest, EveryStageHasThePublishedParameterCount) {
   const std::vector<StageNet> nets = resnet18_backprop({.classes = 200});
@@ -20,27 +15,36 @@ TEST(ResnetTest, EveryStageHasThePublishedParameterCount) {
   ASSERT_EQ(nets.size(), 6u);
   for (size_t i = 0; i < nets.size(); ++i) {
     EXPECT_EQ(count(nets[i].init), f[i]) << "stage " << i;
-    if (i == size_t(kResnet18Stages)) break;
-    Init alone;
-    resnet18_stage(alone.scope("f"), {.classes = 200}, int(i));
-    EXPECT_EQ(count(alone), f[i]) << "stage " << i;
   }
 }
 
 TEST(ResnetTest, TheWholeHasThePublishedParameterCount) {
   for (const auto& [classes, expected] :
        std::vector<std::pair<int64_t, int64_t>>{{200, 12'647'688}, {10, 12'550'218}, {100, 12'596'388}}) {
-    int64_t n = 0;
-    for (const StageNet& s : resnet18_backprop({.classes = classes})) n += count(s.init);
-    EXPECT_EQ(n, expected) << classes << " classes";
+    EXPECT_EQ(total(resnet18_backprop({.classes = classes})), expected) << classes << " classes";
   }
+}
+
+TEST(ResnetTest, AssociatedAndContrastiveHaveThePublishedParameterCounts) {
+  const std::vector<StageNet> nets = resnet18_associated({.classes = 200, .faithful = true});
+  EXPECT_EQ(total(nets), 208'676'088);
+  const int64_t b[] = {66'237'700, 66'237'700, 33'469'700, 17'085'700, 8'893'700};
+  ASSERT_EQ(nets.size(), 5u);
+  int64_t effective = count(nets[4].init, "stage4.b.");
+  for (size_t i = 0; i < nets.size(); ++i) {
+    const std::string stage = "stage" + std::to_string(i);
+    EXPECT_EQ(count(nets[i].init, stage + ".b."), b[i]);
+    effective += count(nets[i].init, stage + ".f.") + count(nets[i].init, stage + ".h.");
+  }
+  EXPECT_EQ(effective, 23'541'788);
+  EXPECT_EQ(total(resnet18_contrastive({.classes = 10})), 73'635'914);
 }
 
 TEST(ResnetTest, StagesHandOnThePublishedShapes) {
   const Shape expected[] = {{32, 32, 64}, {32, 32, 64}, {16, 16, 128}, {8, 8, 256}, {4, 4, 512}};
-  for (int i = 0; i < kResnet18Stages; ++i) EXPECT_EQ(resnet18_stage_output({}, i), expected[i]) << "stage " << i;
-  EXPECT_EQ(resnet18_stage_output({.image = 64, .width = 0.125}, 4), (Shape{8, 8, 64}));
-  EXPECT_EQ(resnet18_stage_output({.width = 0.001}, 4), (Shape{4, 4, 1}));
+  for (size_t i = 0; i < 5; ++i) EXPECT_EQ(resnet18_slices({})[i].map, expected[i]) << "stage " << i;
+  EXPECT_EQ(resnet18_slices({.image = 64, .width = 0.125})[4].map, (Shape{8, 8, 64}));
+  EXPECT_EQ(resnet18_slices({.width = 0.001})[4].map, (Shape{4, 4, 1}));
 }
 
 TEST(ResnetTest, RefusesWhatItCannotBe) {
@@ -49,9 +53,6 @@ TEST(ResnetTest, RefusesWhatItCannotBe) {
   EXPECT_THROW(resnet18_backprop({.width = 0}), ConfigError);
   EXPECT_THROW(resnet18_backprop({.classes = 1}), ConfigError);
   EXPECT_THROW(resnet18_backprop({.in_channels = 0}), ConfigError);
-  Init init;
-  EXPECT_THROW(resnet18_stage(init, {}, 5), ConfigError);
-  EXPECT_THROW(resnet18_stage_output({}, -1), ConfigError);
 }
 
 using ResnetStageTest = OnEachDevice;
@@ -73,12 +74,12 @@ TEST_P(ResnetStageTest, EveryStageGivesTheShapeItPromisesAndTheLastALoss) {
     if (last) feed.push_back({labels});
     const StageOutput out = nets[i].body->forward(c, feed, in, 1.0f);
     if (last) {
-      EXPECT_EQ(nets[i].body->infer(c, {x}).shape(), (Shape{3, 7}));
+      EXPECT_EQ(nets[i].body->infer(c, {{x}})[0].shape(), (Shape{3, 7}));
       ASSERT_EQ(out.losses.size(), 1u);
       EXPECT_NEAR(to_double(s, out.losses[0].value)[0], std::log(7.0), 1.0);  // as good as guessing
       continue;
     }
-    const Shape expected = resnet18_stage_output(config, int(i));
+    const Shape expected = resnet18_slices(config)[i].map;
     ASSERT_EQ(out.out.size(), 1u);
     x = out.out[0].value;
     EXPECT_EQ(x.shape(), (Shape{3, expected[0], expected[1], expected[2]})) << "stage " << i;

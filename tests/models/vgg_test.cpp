@@ -1,23 +1,11 @@
 // VGG's parameter counts against the published ones, and the isolation of associated stages.
 #include "models/vgg.h"
 
+#include "tests/models/counts.h"
 #include "tests/support/support.h"
 
 namespace sluice::test {
 namespace {
-
-int64_t count(const Init& init, const std::string& prefix = "") {
-  int64_t n = 0;
-  for (const ParamSpec& p : init.params())
-    if (p.path.rfind(prefix, 0) == 0) n += p.shape.numel();
-  return n;
-}
-
-int64_t total(const std::vector<StageNet>& nets) {
-  int64_t n = 0;
-  for (const StageNet& s : nets) n += count(s.init);
-  return n;
-}
 
 TEST(VggTest, BackpropHasThePublishedParameterCounts) {
   EXPECT_EQ(total(vgg_backprop({.classes = 200})), 12'413'484);
@@ -29,6 +17,10 @@ TEST(VggTest, FaithfulAssociatedHasThePublishedParameterCounts) {
   EXPECT_EQ(total(vgg_associated({.classes = 200, .faithful = true})), 121'366'684);
   EXPECT_EQ(total(vgg_associated({.classes = 10, .faithful = true})), 121'100'494);
   EXPECT_EQ(total(vgg_associated({.classes = 100, .faithful = true})), 121'226'584);
+}
+
+TEST(VggTest, ContrastiveHasThePublishedParameterCount) {
+  EXPECT_EQ(total(vgg_contrastive({.classes = 10})), 69'616'118);
 }
 
 TEST(VggTest, EveryModuleOfEveryStageHasThePublishedCount) {
@@ -109,7 +101,10 @@ TEST_P(AssociatedStageTest, LossesReachOnlyTheirOwnModules) {
     const std::vector<StageNet> nets = vgg_associated({.width = 1.0 / 32, .faithful = faithful});
     const Tensor labels = random_ints(s, {6}, 4, 0, 10);
     Isolation first(s, nets[0], {random(s, {6, 32, 32, 3}, 1), labels}, {});
-    Isolation second(s, nets[1], {}, {random(s, {6, 16, 16, 8}, 1, 0, 1), random(s, {6, 22}, 2, 0, 1)});
+    std::vector<Tensor> in{random(s, {6, 16, 16, 8}, 1, 0, 1)};
+    if (!faithful) in.push_back(labels);
+    in.push_back(random(s, {faithful ? 6 : 10, 22}, 2, 0, 1));  // codes of samples, or of classes
+    Isolation second(s, nets[1], {}, in);
     for (Isolation* stage : {&first, &second}) {
       stage->run(0);  // the autoencoder's loss
       EXPECT_EQ(stage->gradient("f"), 0);
@@ -124,7 +119,7 @@ TEST_P(AssociatedStageTest, LossesReachOnlyTheirOwnModules) {
       EXPECT_EQ(stage->gradient("h"), 0);
     }
     // The executor hands s and t over as constants; no gradient path leads to t whatever it is given as.
-    EXPECT_FALSE(second.input_gradients[1].defined());
+    EXPECT_FALSE(second.input_gradients.back().defined());
     for (const Port& p : nets[1].body->in_ports()) EXPECT_FALSE(p.differentiable);
   }
 }

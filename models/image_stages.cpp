@@ -1,0 +1,99 @@
+// Puts image stages together from their slices.
+#include "models/image_stages.h"
+
+#include "layers/dense.h"
+#include "layers/pointwise.h"
+#include "layers/pool.h"
+#include "layers/sequential.h"
+
+namespace sluice {
+namespace {
+
+StageNet named(size_t index) { return {.name = str("stage", index), .init = {}, .body = nullptr}; }
+
+BlockPtr block(ModulePtr f, size_t index) {
+  return std::make_unique<ModuleBlock>(std::move(f), Port{.name = index == 0 ? "images" : "s"});
+}
+
+/// Flatten, Linear, sigmoid, Linear, sigmoid; over the whole map, or over its 4x4 averages.
+ModulePtr bridge(const Init& init, const Shape& map, const ImageCodes& c) {
+  auto net = std::make_unique<Sequential>();
+  int64_t side = map[0];
+  if (!c.faithful && side > 4 && side % 4 == 0) {
+    const int window = int(side / 4);
+    net->add<AvgPool>(Pool2dSpec{.window = window, .stride = window});
+    side = 4;
+  }
+  net->add<Flatten>();
+  net->add<Dense>(init.scope("fc1"), side * side * map[2], c.hidden, Act::kSigmoid);
+  net->add<Dense>(init.scope("fc2"), c.hidden, c.code, Act::kSigmoid,
+                  c.faithful ? DenseStart::kFanIn : DenseStart::kSpread);
+  return net;
+}
+
+AssociatedModules associated(const Init& path, const ImageSlice& slice, size_t index, const ImageCodes& c) {
+  const bool first = index == 0;
+  const Init encoder = path.group(kEncoderGroup), labels = path.group(kAutoencoderGroup);
+  const int64_t label_in = first ? c.classes : c.code;
+  AssociatedModules m;
+  m.f = block(slice.f(encoder.scope("f")), index);
+  m.b = bridge(encoder.scope("b"), slice.map, c);
+  m.g = std::make_unique<Dense>(labels.scope("g"), label_in, c.code, Act::kSigmoid,
+                                c.faithful ? DenseStart::kFanIn : DenseStart::kSpread);
+  m.h = std::make_unique<Dense>(labels.scope("h"), c.code, label_in,
+                                first && !c.faithful ? Act::kNone : Act::kSigmoid);
+  if (first && !c.faithful) m.label_loss = cross_entropy_labels;
+  return m;
+}
+
+}  // namespace
+
+std::vector<StageNet> backprop_stages(const std::vector<ImageSlice>& slices, const MakeModule& head) {
+  std::vector<StageNet> stages;
+  for (size_t i = 0; i <= slices.size(); ++i) {
+    const bool last = i == slices.size();
+    StageNet net = named(i);
+    const Init init = net.init.scope(net.name).scope("f");
+    net.body = std::make_unique<BackpropStage>(block(last ? head(init) : slices[i].f(init), i),
+                                               StagePosition{.first = i == 0, .last = last});
+    stages.push_back(std::move(net));
+  }
+  return stages;
+}
+
+std::vector<StageNet> associated_stages(const std::vector<ImageSlice>& slices, const ImageCodes& codes) {
+  std::vector<StageNet> stages;
+  for (size_t i = 0; i < slices.size(); ++i) {
+    StageNet net = named(i);
+    net.body = std::make_unique<AssociatedStage>(associated(net.init.scope(net.name), slices[i], i, codes),
+                                                 StagePosition{.first = i == 0, .last = i + 1 == slices.size()},
+                                                 codes.classes,
+                                                 codes.faithful ? LabelPath::kBatch : LabelPath::kClassTable);
+    stages.push_back(std::move(net));
+  }
+  return stages;
+}
+
+std::vector<StageNet> contrastive_stages(const std::vector<ImageSlice>& slices, const MakeModule& head,
+                                         const Reduce& reduce, const ContrastiveCodes& codes) {
+  std::vector<StageNet> stages;
+  for (size_t i = 0; i < slices.size(); ++i) {
+    const bool last = i + 1 == slices.size();
+    StageNet net = named(i);
+    const Init init = net.init.scope(net.name);
+    const Shape& map = slices[i].map;
+    ContrastiveModules m;
+    m.f = block(slices[i].f(init.scope("f")), i);
+    m.projector = make_projector(init.scope("p"), codes.projector, last && reduce ? map[2] : map.numel());
+    m.temperature = codes.temperature;
+    if (last) {
+      m.head = head(init.scope("head"));
+      m.reduce = reduce;
+    }
+    net.body = std::make_unique<ContrastiveStage>(std::move(m), StagePosition{.first = i == 0, .last = last});
+    stages.push_back(std::move(net));
+  }
+  return stages;
+}
+
+}  // namespace sluice

@@ -1,0 +1,44 @@
+// What image networks share when they are cut into stages: bridges, label autoencoders, projectors.
+#pragma once
+
+#include "models/contrastive.h"
+
+namespace sluice {
+
+/// Makes a stage's f below the given path.
+using MakeModule = std::function<ModulePtr(const Init& init)>;
+
+/// A slice of an image network before it is known how it is trained.
+struct ImageSlice {
+  MakeModule f;
+  Shape map;  // [H, W, C] of one sample of what f gives
+};
+
+/// Label codes of image stages.
+struct ImageCodes {
+  int64_t classes = 10;
+  int64_t code = 700;     // width of the label codes
+  int64_t hidden = 1000;  // hidden width of the bridges
+  bool faithful = false;  // bridges on the whole flattened map, sigmoid decoders with MSE to the one-hot label, codes
+                          // for each sample
+};
+
+struct ContrastiveCodes {
+  Projector projector = Projector::kMlp;
+  float temperature = 0.1f;
+};
+
+/// The slices, and `head` from the last map to logits as a stage of its own. Each StageNet has an Init of its own.
+std::vector<StageNet> backprop_stages(const std::vector<ImageSlice>& slices, const MakeModule& head);
+
+/// Each slice with bridge b, label encoder g and decoder h. By default the bridge averages the map to 4x4 first (the
+/// paper's flattened bridge holds 90 % of all parameters), the first decoder is linear with cross-entropy, and label
+/// encoders start with spread codes: else the codes of all classes stay alike for many epochs.
+std::vector<StageNet> associated_stages(const std::vector<ImageSlice>& slices, const ImageCodes& codes);
+
+/// Each slice with a projector on its flattened map; the last has `head` too, and its projector sees what `reduce`
+/// makes of its map (none: the map).
+std::vector<StageNet> contrastive_stages(const std::vector<ImageSlice>& slices, const MakeModule& head,
+                                         const Reduce& reduce, const ContrastiveCodes& codes);
+
+}  // namespace sluice
