@@ -51,6 +51,8 @@ Var avg_pool(Ctx& c, const Var& x, Pool2dSpec spec);
 
 /// x [N, ...] -> [N, rest]; (h, w, c) order.
 Var flatten(Ctx& c, const Var& x);
+/// x [T, ...] -> [...]: the last of its first dimension.
+Var last_step(Ctx& c, const Var& x);
 /// a + b, equal shapes.
 Var add(Ctx& c, const Var& a, const Var& b);
 
@@ -74,15 +76,12 @@ Var mse(Ctx& c, const Var& x, const Tensor& target, float weight = 1.0f);
 // ---- no gradient ----
 /// labels [B] i32 -> [B, classes] f32.
 Tensor one_hot(Ctx& c, const Tensor& labels, int64_t classes);
-<<<<<<< HEAD
 /// 0 .. n - 1, [n] i32.
 Tensor iota(Ctx& c, int64_t n);
 /// The samples of x along `axis` that index [N] i32 names, in its order; any dtype. Indices are in range.
 Tensor select_rows(Ctx& c, const Tensor& x, const Tensor& index, int axis);
-=======
 /// table [K, D] f32, ids [...] i32 -> [..., D] f32: the rows that ids name; NaN where there is none.
 Tensor gather_rows(Ctx& c, const Tensor& table, const Tensor& ids);
->>>>>>> seq
 /// Count of rows whose largest logit (first of equals) is the label -> [1] f32.
 Tensor correct_count(Ctx& c, const Tensor& logits, const Tensor& labels);
 /// finite [1] i32 &= every element of losses [n] f32 is a finite number. No gradient; updates read the flag.

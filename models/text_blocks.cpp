@@ -71,10 +71,10 @@ std::vector<Port> LstmBlock::out_ports() const {
   return ports;
 }
 Bundle LstmBlock::forward(Ctx& c, const Bundle& in) const {
-  BiLstmStates from;
+  BiLstmState from;
   if (!first_) from = {{in[2], in[3]}, {in[4], in[5]}};
   const BiLstmOutput out = lstm_.forward(c, in[0], from, masked_ ? in[1].value : Tensor());
-  return {out.y, in[1], out.ahead.h, out.ahead.c, out.reverse.h, out.reverse.c};
+  return {out.y, in[1], out.last.forward.h, out.last.forward.c, out.last.reverse.h, out.last.reverse.c};
 }
 Var LstmBlock::reduce(Ctx& c, const Bundle& s) { return add(c, s[2], s[4]); }
 
@@ -91,10 +91,10 @@ Bundle TransformerHead::forward(Ctx& c, const Bundle& in) const {
 LstmHead::LstmHead(Init init, const TextConfig& config) : faithful_(config.faithful) {
   const int64_t both = 2 * config.hidden;
   if (faithful_) {
-    ahead_ = linear(init.scope("fc"), both, config.classes, both, true);
+    forward_ = linear(init.scope("fc"), both, config.classes, both, true);
     return;
   }
-  ahead_ = linear(init.scope("fc"), config.hidden, config.classes, both, true);
+  forward_ = linear(init.scope("fc"), config.hidden, config.classes, both, true);
   reverse_ = linear(init.scope("fc_reverse"), config.hidden, config.classes, both, false);
 }
 std::vector<Port> LstmHead::in_ports() const {
@@ -102,8 +102,8 @@ std::vector<Port> LstmHead::in_ports() const {
   return {{.name = "h"}, {.name = "h_reverse"}};
 }
 Bundle LstmHead::forward(Ctx& c, const Bundle& in) const {
-  if (faithful_) return {matmul(c, last_step(c, in[0]), ahead_)};
-  return {add(c, matmul(c, in[0], ahead_), matmul(c, in[1], reverse_))};
+  if (faithful_) return {matmul(c, last_step(c, in[0]), forward_)};
+  return {add(c, matmul(c, in[0], forward_), matmul(c, in[1], reverse_))};
 }
 
 }  // namespace sluice

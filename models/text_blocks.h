@@ -74,7 +74,7 @@ class LstmHead final : public Block {
 
  private:
   bool faithful_;
-  Linear ahead_, reverse_;  // faithful: ahead_ alone
+  Linear forward_, reverse_;  // faithful: forward_ alone
 };
 
 }  // namespace sluice

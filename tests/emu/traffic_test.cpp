@@ -10,11 +10,8 @@
 #include "kernels/conv2d.h"
 #include "kernels/correct_count.h"
 #include "kernels/dropout.h"
-<<<<<<< HEAD
 #include "kernels/dropout_add.h"
-=======
 #include "kernels/embedding.h"
->>>>>>> seq
 #include "kernels/fill.h"
 #include "kernels/iota.h"
 #include "kernels/matmul.h"
