@@ -291,22 +291,25 @@ TEST_P(BatchNormTest, OutputsMayTakeThePlaceOfInputs) {
 
 TEST_P(BatchNormTest, ParameterGradientsAccumulateWhereAsked) {
   const Stream s(device());
-  const Tensor sums = random(s, {2, 5}, 1), stats = random(s, {4, 5}, 2), dgamma = random(s, {5}, 3),
-               dbeta = random(s, {5}, 4);
-  std::vector<double> g = to_double(s, dgamma), expected_beta;
+  const Tensor sums = random(s, {2, 5}, 1), stats = random(s, {4, 5}, 2);
   const std::vector<double> sum = to_double(s, sums), st = to_double(s, stats);
-  for (size_t c = 0; c < 5; ++c) {
-    g[c] += sum[5 + c] * st[5 + c];
-    expected_beta.push_back(sum[c]);
+  for (const auto& [add_gamma, add_beta] : {std::pair{true, false}, {false, true}}) {
+    const Tensor dgamma = random(s, {5}, 3), dbeta = random(s, {5}, 4);
+    std::vector<double> gamma = to_double(s, dgamma), beta = to_double(s, dbeta);
+    for (size_t c = 0; c < 5; ++c) {
+      gamma[c] = (add_gamma ? gamma[c] : 0) + sum[5 + c] * st[5 + c];
+      beta[c] = (add_beta ? beta[c] : 0) + sum[c];
+    }
+    launch(kernels::BatchNormGradParams{.sums = sums.cref(),
+                                        .stats = stats.cref(),
+                                        .dgamma = dgamma.ref(),
+                                        .dbeta = dbeta.ref(),
+                                        .accumulate_gamma = add_gamma,
+                                        .accumulate_beta = add_beta},
+           s);
+    expect_close(to_double(s, dgamma), gamma, bound(DType::kF32));
+    expect_close(to_double(s, dbeta), beta, bound(DType::kF32));
   }
-  launch(kernels::BatchNormGradParams{.sums = sums.cref(),
-                                      .stats = stats.cref(),
-                                      .dgamma = dgamma.ref(),
-                                      .dbeta = dbeta.ref(),
-                                      .accumulate_gamma = true},
-         s);
-  expect_close(to_double(s, dgamma), g, bound(DType::kF32));
-  expect_close(to_double(s, dbeta), expected_beta, bound(DType::kF32));
 }
 
 TEST_P(BatchNormTest, WrongShapesAndDtypesAreRefused) {
