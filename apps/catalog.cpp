@@ -8,7 +8,8 @@
 namespace sluice {
 namespace {
 
-VggConfig vgg_config(const RunConfig& c, const ImageDataset& data) {
+VggConfig vgg_config(const RunConfig& c, const SampleSource& train) {
+  const ImageDataset& data = images_of(c, train);
   return {.in_channels = data.image[2],
           .image = data.image[0],
           .classes = data.classes(),
@@ -16,7 +17,10 @@ VggConfig vgg_config(const RunConfig& c, const ImageDataset& data) {
           .faithful = c.faithful};
 }
 
-ImageSplit load_padded_fashion_mnist(const std::filesystem::path& dir) { return load_fashion_mnist(dir, 32); }
+TrainingData shared(ImageSplit split) {
+  return {std::make_shared<const ImageDataset>(std::move(split.train)),
+          std::make_shared<const ImageDataset>(std::move(split.test))};
+}
 
 OptimizerPtr make_adam(const RunConfig&) { return std::make_unique<Adam>(); }
 OptimizerPtr make_adamw(const RunConfig&) { return std::make_unique<Adam>(AdamOptions{.decoupled = true}); }
@@ -37,16 +41,18 @@ const Entry& find(const std::vector<Entry>& table, const std::string& wanted, Fi
 
 const std::vector<DataEntry>& data_sets() {
   static const std::vector<DataEntry> table{
-      {"fashion-mnist", load_padded_fashion_mnist}, {"cifar10", load_cifar10}, {"cifar100", load_cifar100}};
+      {"fashion-mnist", [](const RunConfig& c) { return shared(load_fashion_mnist(c.data_dir)); }},
+      {"cifar10", [](const RunConfig& c) { return shared(load_cifar10(c.data_dir)); }},
+      {"cifar100", [](const RunConfig& c) { return shared(load_cifar100(c.data_dir)); }}};
   return table;
 }
 
 const std::vector<ModelEntry>& models() {
   static const std::vector<ModelEntry> table{
       {"vgg", "bp", "backprop",
-       [](const RunConfig& c, const ImageDataset& d) { return vgg_backprop(vgg_config(c, d)); }},
+       [](const RunConfig& c, const SampleSource& d) { return vgg_backprop(vgg_config(c, d)); }},
       {"vgg", "al", "associated",
-       [](const RunConfig& c, const ImageDataset& d) { return vgg_associated(vgg_config(c, d)); }},
+       [](const RunConfig& c, const SampleSource& d) { return vgg_associated(vgg_config(c, d)); }},
   };
   return table;
 }
@@ -56,11 +62,16 @@ const std::vector<OptimizerEntry>& optimizers() {
   return table;
 }
 
-ImageSplit load_data(const RunConfig& c) {
+const ImageDataset& images_of(const RunConfig& c, const SampleSource& samples) {
+  if (const auto* images = dynamic_cast<const ImageDataset*>(&samples)) return *images;
+  throw ConfigError(str("model='", c.model, "' takes images, and data='", c.data, "' holds none"));
+}
+
+TrainingData load_data(const RunConfig& c) {
   return find(
              data_sets(), str("data='", c.data, "'"), [&](const DataEntry& e) { return c.data == e.name; },
              [](const DataEntry& e) { return std::string(e.name); })
-      .load(c.data_dir);
+      .load(c);
 }
 
 const ModelEntry& find_model(const RunConfig& c) {

@@ -1,6 +1,7 @@
 // What can be trained on what: data sets and networks by name.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,9 +12,14 @@
 
 namespace sluice {
 
+/// Both halves of a data set, shared by all runs of a process.
+struct TrainingData {
+  std::shared_ptr<const SampleSource> train, test;
+};
+
 struct DataEntry {
   const char* name;
-  ImageSplit (*load)(const std::filesystem::path& dir);
+  TrainingData (*load)(const RunConfig& config);
 };
 const std::vector<DataEntry>& data_sets();
 
@@ -21,7 +27,7 @@ struct ModelEntry {
   const char* name;
   const char* rule;       // as in --rule
   const char* rule_kind;  // as in pipeline/rule.h
-  std::vector<StageNet> (*make)(const RunConfig& config, const ImageDataset& data);
+  std::vector<StageNet> (*make)(const RunConfig& config, const SampleSource& train);
 };
 const std::vector<ModelEntry>& models();
 
@@ -32,7 +38,9 @@ struct OptimizerEntry {
 const std::vector<OptimizerEntry>& optimizers();
 
 /// Lookups by the configuration's names. Throw ConfigError with the names that exist.
-ImageSplit load_data(const RunConfig& config);
+TrainingData load_data(const RunConfig& config);
+/// The samples as images. Throws ConfigError where they are something else.
+const ImageDataset& images_of(const RunConfig& config, const SampleSource& samples);
 const ModelEntry& find_model(const RunConfig& config);
 OptimizerPtr make_optimizer(const RunConfig& config);
 

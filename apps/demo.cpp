@@ -115,9 +115,10 @@ void run_rounds(const DemoOptions& o, std::vector<DemoRow>& rows, Pair& pair, Ce
 void demo(const DemoOptions& o) {
   RunConfig config = base_config(o);
   check_config(config);
-  const TrainingData data = open_data(config);
+  const TrainingData data = load_data(config);
+  const Shape& image = images_of(config, *data.train).image;
   fmt::print("Fashion-MNIST: {} training and {} test images, padded to {}x{}\n", data.train->size(), data.test->size(),
-             data.train->image[0], data.train->image[1]);
+             image[0], image[1]);
   std::vector<DemoRow> rows = make_rows(o, data);
   Pair pair(o, data);
   fmt::print("VGG, width {}, batch {}, Adam {} falling to {}, no augmentation, seed {}: the same for every row\n",

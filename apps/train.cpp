@@ -138,7 +138,7 @@ void train(const TrainOptions& options) {
   check_config(config);
   parse_devices(config.devices);
   find_model(config);
-  Training training(config, open_data(config));
+  Training training(config, load_data(config));
   TrainRun run(training);
   fmt::print("{}\n", describe(training));
   install_stop_handler();
@@ -152,7 +152,7 @@ void eval(const std::string& run, const std::string& data_dir, const std::string
   if (!data_dir.empty()) config.data_dir = data_dir;
   if (!devices.empty()) config.devices = devices;
   config.placement = devices.empty() ? config.placement : "auto";
-  Training training(config, open_data(config));
+  Training training(config, load_data(config));
   training.load(run + "/checkpoint.safetensors");
   const Evaluation e = training.evaluate();
   fmt::print("{} of {} test images right: {:.2f} %\n", e.correct, e.samples, 100 * e.accuracy());

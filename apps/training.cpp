@@ -15,18 +15,11 @@ namespace {
 
 constexpr int64_t kTestBatch = 500;
 
-/// A port of the feed by name. The values lie on the asking stage's device.
-Tensor value_of(const Port& port, const Batch& b) {
-  if (port.name == "images") return b.images;
-  if (port.name == "labels") return b.labels;
-  throw ConfigError(str("the data feed has no '", port.name, "', only images and labels"));
-}
-
 Feed feed_from(Loader& loader) {
   return [&loader](const FeedRequest& r) {
     const Batch batch = loader.fetch(r.mb);
     Parcel parcel{{}, batch.ready};
-    for (const Port& port : r.ports) parcel.values.push_back(value_of(port, batch));
+    for (const Port& port : r.ports) parcel.values.push_back(batch.at(port.name));
     if (r.stream.is_cpu()) return parcel;
     batch.claim(r.stream);
     for (Tensor& t : parcel.values) {
@@ -66,12 +59,6 @@ class StepCollector {
 };
 
 }  // namespace
-
-TrainingData open_data(const RunConfig& config) {
-  ImageSplit split = load_data(config);
-  return {std::make_shared<const ImageDataset>(std::move(split.train)),
-          std::make_shared<const ImageDataset>(std::move(split.test))};
-}
 
 Training::Training(RunConfig config, TrainingData data) : config_(std::move(config)), data_(std::move(data)) {
   check_config(config_);

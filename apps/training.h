@@ -13,12 +13,6 @@
 
 namespace sluice {
 
-/// Both halves of a data set, shared by all runs of a process.
-struct TrainingData {
-  std::shared_ptr<const ImageDataset> train, test;
-};
-TrainingData open_data(const RunConfig& config);
-
 /// What one step reported: losses of every stage, and their sum.
 struct StepReport {
   int64_t step = 0;  // counted from 0

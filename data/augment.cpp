@@ -65,4 +65,16 @@ void write_image(const ImageDataset& d, int64_t image, const Augmentation& a, co
   }
 }
 
+void ImageDataset::fill(const BatchDraw& draw, std::span<const Ref> out) const {
+  const Augmentation& a = draw.augmentation;
+  float* images = out[0].as<float>();
+  int32_t* to_labels = out[1].as<int32_t>();
+  for (size_t i = 0; i < draw.samples.size(); ++i) {
+    const int32_t sample = draw.samples[i];
+    write_image(*this, sample, a, draw_augmentation(a, draw.seed, sample, draw.epoch), images);
+    images += image.numel();
+    to_labels[i] = labels[size_t(sample)];
+  }
+}
+
 }  // namespace sluice

@@ -6,20 +6,24 @@
 #include <string>
 #include <vector>
 
-#include "engine/tensor.h"
+#include "data/sample_source.h"
 
 namespace sluice {
 
 /// Fill it by hand for a dataset of one's own; Loader checks it.
-struct ImageDataset {
+struct ImageDataset : SampleSource {
   Shape image;                           // [H, W, C]
   std::vector<uint8_t> pixels;           // [N, H, W, C]
   std::vector<int32_t> labels;           // [N], in [0, classes)
   std::vector<std::string> class_names;  // one a class
   std::vector<float> mean, stddev;       // [C], of pixel / 255; what a model is fed is (pixel / 255 - mean) / stddev
 
-  int64_t size() const { return int64_t(labels.size()); }
-  int64_t classes() const { return int64_t(class_names.size()); }
+  int64_t size() const override { return int64_t(labels.size()); }
+  int64_t classes() const override { return int64_t(class_names.size()); }
+  void expect_sound(const std::string& where) const override;
+  /// "images" [b, H, W, C] f32, normalised, and "labels" [b] i32.
+  std::vector<BatchPort> ports(std::span<const int32_t> samples) const override;
+  void fill(const BatchDraw& draw, std::span<const Ref> out) const override;
 };
 
 /// Throws DataError, starting with `where`, when counts do not fit together or a label is out of range.

@@ -6,10 +6,18 @@
 
 namespace sluice {
 
+const Tensor& Batch::at(std::string_view port) const {
+  std::string names;
+  for (size_t i = 0; i < ports.size(); ++i) {
+    if (ports[i].name == port) return values[i];
+    names += str(i == 0 ? "" : " and ", ports[i].name);
+  }
+  throw ConfigError(str("the data feed has no '", port, "', only ", names));
+}
+
 void Batch::claim(const Stream& s) const {
   s.wait(ready);
-  images.storage()->record_use(s);
-  labels.storage()->record_use(s);
+  for (const Tensor& t : values) t.storage()->record_use(s);
 }
 
 std::vector<int32_t> epoch_order(int64_t n, uint64_t seed, int64_t epoch) {
@@ -23,33 +31,9 @@ std::vector<int32_t> epoch_order(int64_t n, uint64_t seed, int64_t epoch) {
   return order;
 }
 
-/// The worker's half: keeps the order of the epoch it is in.
-struct Loader::Filler {
-  std::shared_ptr<const ImageDataset> dataset;
-  LoaderOptions options;
-  int64_t epoch = -1;
-  std::vector<int32_t> order;
-
-  void fill(int64_t in_epoch, int64_t begin, const Ref& images, const Ref& labels) {
-    const ImageDataset& d = *dataset;
-    if (options.training && epoch != in_epoch) {
-      order = epoch_order(d.size(), options.seed, in_epoch);
-      epoch = in_epoch;
-    }
-    const Augmentation none;
-    const Augmentation& a = options.training ? options.augmentation : none;
-    float* out = images.as<float>();
-    for (int64_t i = 0; i < labels.numel(); ++i) {
-      const int64_t sample = options.training ? order[size_t(begin + i)] : begin + i;
-      write_image(d, sample, a, draw_augmentation(a, options.seed, sample, in_epoch), out + i * d.image.numel());
-      labels.as<int32_t>()[i] = d.labels[size_t(sample)];
-    }
-  }
-};
-
-Loader::Loader(std::shared_ptr<const ImageDataset> dataset, const LoaderOptions& options, Device device)
+Loader::Loader(std::shared_ptr<const SampleSource> dataset, const LoaderOptions& options, Device device)
     : dataset_(std::move(dataset)), options_(options), stream_(device) {
-  check(*dataset_, "dataset");
+  dataset_->expect_sound("dataset");
   if (options.batch < 1 || options.depth < 1 || options.readers < 1 || options.augmentation.crop_padding < 0)
     throw ConfigError(str("loader: batch ", options.batch, ", depth ", options.depth, ", readers ", options.readers,
                           ", crop padding ", options.augmentation.crop_padding,
@@ -58,21 +42,39 @@ Loader::Loader(std::shared_ptr<const ImageDataset> dataset, const LoaderOptions&
   per_epoch_ = options.training ? n / options.batch : (n + options.batch - 1) / options.batch;
   if (per_epoch_ == 0)
     throw ConfigError(str("loader: ", n, " training samples, expected at least one micro-batch of ", options.batch));
-  filler_ = std::make_shared<Filler>(Filler{.dataset = dataset_, .options = options, .order = {}});
+}
+
+std::vector<int32_t> Loader::samples_of(int64_t mb) {
+  const int64_t begin = mb % per_epoch_ * options_.batch, epoch = mb / per_epoch_;
+  std::vector<int32_t> samples(size_t(std::min(options_.batch, dataset_->size() - begin)), 0);
+  if (!options_.training) {
+    std::iota(samples.begin(), samples.end(), int32_t(begin));
+    return samples;
+  }
+  if (order_epoch_ != epoch) {
+    order_ = epoch_order(dataset_->size(), options_.seed, epoch);
+    order_epoch_ = epoch;
+  }
+  std::copy_n(order_.begin() + begin, samples.size(), samples.begin());
+  return samples;
 }
 
 void Loader::queue_fill(int64_t mb) {
-  const int64_t begin = mb % per_epoch_ * options_.batch;
-  const int64_t count = std::min(options_.batch, dataset_->size() - begin);
-  Shape shape{count};
-  for (int i = 0; i < 3; ++i) shape.push_back(dataset_->image[i]);
+  std::vector<int32_t> samples = samples_of(mb);
   Pending p;
   p.readers = options_.readers;
-  p.batch.images = Tensor::empty(stream_, shape, DType::kF32, MemoryTag::kIo);
-  p.batch.labels = Tensor::empty(stream_, {count}, DType::kI32, MemoryTag::kIo);
+  p.batch.ports = dataset_->ports(samples);
   // References, not tensors: a tensor that the worker destroys could be the last handle of the worker's own stream.
-  stream_.enqueue([filler = filler_, epoch = mb / per_epoch_, begin, images = p.batch.images.ref(),
-                   labels = p.batch.labels.ref()](CpuContext&) { filler->fill(epoch, begin, images, labels); });
+  std::vector<Ref> refs;
+  for (const BatchPort& port : p.batch.ports) {
+    p.batch.values.push_back(Tensor::empty(stream_, port.shape, port.dtype, MemoryTag::kIo));
+    refs.push_back(p.batch.values.back().ref());
+  }
+  const Augmentation augmentation = options_.training ? options_.augmentation : Augmentation{};
+  stream_.enqueue([dataset = dataset_, samples = std::move(samples), refs = std::move(refs), augmentation,
+                   epoch = mb / per_epoch_, seed = options_.seed](CpuContext&) {
+    dataset->fill({.samples = samples, .epoch = epoch, .seed = seed, .augmentation = augmentation}, refs);
+  });
   p.batch.ready = stream_.record();
   pending_.emplace(mb, std::move(p));
 }

@@ -17,7 +17,7 @@ struct LoaderOptions {
   /// of the dataset and the last partial micro-batch.
   bool training = true;
   uint64_t seed = 0;
-  Augmentation augmentation{};
+  Augmentation augmentation{};  // of images
   int depth = 4;    // micro-batches that are filled ahead, the one that is asked for included
   int readers = 1;  // how often each micro-batch is fetched: by how many stages
 };
@@ -25,10 +25,12 @@ struct LoaderOptions {
 /// A micro-batch. Its memory goes back to the loader when the last copy of the tensors is gone, and is filled again
 /// only after the work that the readers had queued by then.
 struct Batch {
-  Tensor images;  // [b, H, W, C] f32, normalised
-  Tensor labels;  // [b] i32
+  std::vector<BatchPort> ports;  // those of the samples' source
+  std::vector<Tensor> values;    // one a port
   Event ready;
 
+  /// The tensor of a port. Throws ConfigError with the names that there are.
+  const Tensor& at(std::string_view port) const;
   /// Lets work that is queued on `s` from now on read the tensors.
   void claim(const Stream& s) const;
 };
@@ -42,7 +44,7 @@ class Loader {
  public:
   /// Throws DataError when the dataset is not consistent, ConfigError for options out of range or a training set
   /// smaller than a micro-batch.
-  Loader(std::shared_ptr<const ImageDataset> dataset, const LoaderOptions& options, Device device = {});
+  Loader(std::shared_ptr<const SampleSource> dataset, const LoaderOptions& options, Device device = {});
 
   /// Micro-batches of an epoch.
   int64_t per_epoch() const { return per_epoch_; }
@@ -52,26 +54,27 @@ class Loader {
   /// Starts over at `mb`: after a resume, or for another pass of evaluation.
   void seek(int64_t mb);
 
-  const ImageDataset& dataset() const { return *dataset_; }
+  const SampleSource& dataset() const { return *dataset_; }
   const LoaderOptions& options() const { return options_; }
   const Stream& stream() const { return stream_; }
 
  private:
-  struct Filler;
   struct Pending {
     Batch batch;
     int readers = 0;
   };
+  std::vector<int32_t> samples_of(int64_t mb);
   void queue_fill(int64_t mb);
 
-  std::shared_ptr<const ImageDataset> dataset_;
+  std::shared_ptr<const SampleSource> dataset_;
   LoaderOptions options_;
   int64_t per_epoch_ = 0;
-  std::shared_ptr<Filler> filler_;  // used by the stream's worker only
   Stream stream_;
   std::mutex mutex_;
   std::map<int64_t, Pending> pending_;  // filled or being filled, not yet fetched by all readers
   int64_t next_ = 0;                    // first micro-batch that is not queued
+  std::vector<int32_t> order_;          // of order_epoch_
+  int64_t order_epoch_ = -1;
 };
 
 }  // namespace sluice

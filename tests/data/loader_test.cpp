@@ -35,7 +35,7 @@ Content content(Loader& loader, int64_t mb) {
   const Batch b = loader.fetch(mb);
   Stream reader(Device{});
   b.claim(reader);
-  return {b.images.to_vector<float>(reader), b.labels.to_vector<int32_t>(reader)};
+  return {b.at("images").to_vector<float>(reader), b.at("labels").to_vector<int32_t>(reader)};
 }
 
 TEST(Loader, AnEpochOfTrainingShowsEverySampleOnce) {
@@ -155,7 +155,7 @@ TEST(Loader, ASlowReaderReadsWhatItFetched) {
     for (int64_t mb = 0; mb < 10; ++mb) {
       const Batch b = loader.fetch(mb);
       b.claim(reader);
-      reader.enqueue([from = b.labels.cref(), &to = read[size_t(mb)]](CpuContext&) {
+      reader.enqueue([from = b.at("labels").cref(), &to = read[size_t(mb)]](CpuContext&) {
         std::this_thread::sleep_for(std::chrono::milliseconds(2));
         to.assign(from.as<int32_t>(), from.as<int32_t>() + from.numel());
       });
