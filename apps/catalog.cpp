@@ -1,21 +1,11 @@
-// The tables behind --data, --model with --rule, and --optimizer.
+// The tables behind --data and --optimizer.
 #include "apps/catalog.h"
 
-#include "models/vgg.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"
 
 namespace sluice {
 namespace {
-
-VggConfig vgg_config(const RunConfig& c, const SampleSource& train) {
-  const ImageDataset& data = images_of(c, train);
-  return {.in_channels = data.image[2],
-          .image = data.image[0],
-          .classes = data.classes(),
-          .width = c.width,
-          .faithful = c.faithful};
-}
 
 TrainingData shared(ImageSplit split) {
   return {std::make_shared<const ImageDataset>(std::move(split.train)),
@@ -47,24 +37,9 @@ const std::vector<DataEntry>& data_sets() {
   return table;
 }
 
-const std::vector<ModelEntry>& models() {
-  static const std::vector<ModelEntry> table{
-      {"vgg", "bp", "backprop",
-       [](const RunConfig& c, const SampleSource& d) { return vgg_backprop(vgg_config(c, d)); }},
-      {"vgg", "al", "associated",
-       [](const RunConfig& c, const SampleSource& d) { return vgg_associated(vgg_config(c, d)); }},
-  };
-  return table;
-}
-
 const std::vector<OptimizerEntry>& optimizers() {
   static const std::vector<OptimizerEntry> table{{"adam", make_adam}, {"adamw", make_adamw}, {"sgd", make_sgd}};
   return table;
-}
-
-const ImageDataset& images_of(const RunConfig& c, const SampleSource& samples) {
-  if (const auto* images = dynamic_cast<const ImageDataset*>(&samples)) return *images;
-  throw ConfigError(str("model='", c.model, "' takes images, and data='", c.data, "' holds none"));
 }
 
 TrainingData load_data(const RunConfig& c) {
@@ -72,13 +47,6 @@ TrainingData load_data(const RunConfig& c) {
              data_sets(), str("data='", c.data, "'"), [&](const DataEntry& e) { return c.data == e.name; },
              [](const DataEntry& e) { return std::string(e.name); })
       .load(c);
-}
-
-const ModelEntry& find_model(const RunConfig& c) {
-  return find(
-      models(), str("model='", c.model, "' with rule='", c.rule, "'"),
-      [&](const ModelEntry& e) { return c.model == e.name && c.rule == e.rule; },
-      [](const ModelEntry& e) { return str(e.name, " with ", e.rule); });
 }
 
 OptimizerPtr make_optimizer(const RunConfig& c) {

@@ -89,17 +89,20 @@ void expect_range(const char* key, T value, T low, T high) {
 const std::vector<ConfigField>& config_fields() {
   using C = RunConfig;
   static const std::vector<ConfigField> fields{
-      {"model", "network family: vgg", &C::model, true},
-      {"rule", "bp: end-to-end backprop; al: associated learning, each stage trains on its own losses", &C::rule, true},
-      {"data", "fashion-mnist, cifar10 or cifar100", &C::data, true},
+      {"model", "network family: vgg or resnet18 for images, lstm or transformer for text", &C::model, true},
+      {"rule",
+       "bp: end-to-end backprop; al: associated learning, each stage trains on its own losses; scpl: each stage trains "
+       "on a contrastive loss",
+       &C::rule, true},
+      {"data", "the data set: `sluice info` lists them", &C::data, true},
       {"data_dir", "folder with the data set's official files", &C::data_dir, false},
       {"devices", "comma-separated list such as cpu:0,cpu:1 or cuda:0; CPU devices share the cores evenly", &C::devices,
        false},
       {"cores_per_device", "cores of each CPU device; 0: an even share of all; part of the numerics",
        &C::cores_per_device, true},
       {"schedule",
-       "auto, one_device, naive_split, gpipe, one_f_one_b, associated or associated_streaming; auto takes the last "
-       "that fits rule and devices",
+       "auto, one_device, naive_split, gpipe, one_f_one_b, associated, associated_streaming, associated_m or "
+       "associated_p (the original's threaded modes); auto streams al and scpl",
        &C::schedule, false},
       {"placement", "auto, or the device index of every stage, such as 0,0,1,1", &C::placement, false},
       {"batch", "samples of one step", &C::batch, true},
@@ -114,6 +117,20 @@ const std::vector<ConfigField>& config_fields() {
       {"end_lr", "learning rate that a cosine over all steps ends at", &C::end_lr, true},
       {"label_lr", "al: learning rate of the label encoders and decoders at the start", &C::label_lr, true},
       {"label_end_lr", "al: and at the end", &C::label_end_lr, true},
+      {"max_len", "text: tokens of a document that are kept", &C::max_len, true},
+      {"min_len", "text: training documents with at most so many words are left out", &C::min_len, true},
+      {"vocab_size", "text: words that are told apart, padding and unknown words included", &C::vocab_size, true},
+      {"word_vec", "text: GloVe or fastText file that embeddings start from; empty: N(0, 1)", &C::word_vec, true},
+      {"embedding_dim", "text: width of the embedding, and of the transformer", &C::embedding_dim, true},
+      {"x_hid", "text: LSTM units per direction; width of the transformer's feed-forward layer", &C::x_hid, true},
+      {"y_hid", "text, al: width of the label codes", &C::y_hid, true},
+      {"encoders", "text: encoder stages behind the embedding", &C::encoders, true},
+      {"n_layers", "transformer: layers of a stage", &C::n_layers, true},
+      {"n_heads", "transformer: attention heads", &C::n_heads, true},
+      {"dropout", "transformer: share of values that dropout zeroes", &C::dropout, true},
+      {"projector", "scpl: what a stage compares: i its feature, l a linear map of it, m two layers", &C::projector,
+       true},
+      {"temperature", "scpl: of the contrastive loss", &C::temperature, true},
       {"momentum", "sgd: momentum", &C::momentum, true},
       {"weight_decay", "L2 for adam and sgd, decoupled for adamw", &C::weight_decay, true},
       {"augment", "random crop with 4 pixels of padding, and horizontal flip", &C::augment, true},
@@ -184,6 +201,21 @@ void check_config(const RunConfig& c) {
   expect_range("end_lr", c.end_lr, 0.0, 100.0);
   expect_range("label_lr", c.label_lr, 0.0, 100.0);
   expect_range("label_end_lr", c.label_end_lr, 0.0, 100.0);
+  expect_range<int64_t>("max_len", c.max_len, 1, 4096);
+  expect_range<int64_t>("min_len", c.min_len, 0, 4096);
+  expect_range<int64_t>("vocab_size", c.vocab_size, 3, 10'000'000);
+  expect_range<int64_t>("embedding_dim", c.embedding_dim, 1, 1 << 16);
+  expect_range<int64_t>("x_hid", c.x_hid, 1, 1 << 16);
+  expect_range<int64_t>("y_hid", c.y_hid, 1, 1 << 16);
+  expect_range<int64_t>("encoders", c.encoders, 1, 1000);
+  expect_range<int64_t>("n_layers", c.n_layers, 1, 1000);
+  expect_range<int64_t>("n_heads", c.n_heads, 1, 1024);
+  if (c.embedding_dim % c.n_heads != 0 && c.model == "transformer")
+    throw ConfigError(str("embedding_dim=", c.embedding_dim, " does not split into n_heads=", c.n_heads, " heads"));
+  expect_range("dropout", c.dropout, 0.0, 0.99);
+  expect_range("temperature", c.temperature, 1e-3, 100.0);
+  if (c.projector != "i" && c.projector != "l" && c.projector != "m")
+    throw ConfigError(str("projector='", c.projector, "': expected i, l or m"));
   expect_range("momentum", c.momentum, 0.0, 0.9999);
   expect_range("weight_decay", c.weight_decay, 0.0, 1.0);
 }

@@ -15,6 +15,12 @@ enum class Projector {
 /// nullptr for kIdentity. `width`: of the flattened feature.
 ModulePtr make_projector(const Init& init, Projector kind, int64_t width);
 
+/// What contrastive networks are made with.
+struct ContrastiveOptions {
+  Projector projector = Projector::kMlp;
+  float temperature = 0.1f;
+};
+
 struct ContrastiveModules {
   BlockPtr f;           // a slice of the network
   ModulePtr projector;  // reduce(s) [B, width] -> what is compared; none: the feature itself

@@ -40,8 +40,7 @@ AssociatedModules associated(const Init& path, const ImageSlice& slice, size_t i
   m.b = bridge(encoder.scope("b"), slice.map, c);
   m.g = std::make_unique<Dense>(labels.scope("g"), label_in, c.code, Act::kSigmoid,
                                 c.faithful ? DenseStart::kFanIn : DenseStart::kSpread);
-  m.h = std::make_unique<Dense>(labels.scope("h"), c.code, label_in,
-                                first && !c.faithful ? Act::kNone : Act::kSigmoid);
+  m.h = std::make_unique<Dense>(labels.scope("h"), c.code, label_in, first && !c.faithful ? Act::kNone : Act::kSigmoid);
   if (first && !c.faithful) m.label_loss = cross_entropy_labels;
   return m;
 }
@@ -65,17 +64,17 @@ std::vector<StageNet> associated_stages(const std::vector<ImageSlice>& slices, c
   std::vector<StageNet> stages;
   for (size_t i = 0; i < slices.size(); ++i) {
     StageNet net = named(i);
-    net.body = std::make_unique<AssociatedStage>(associated(net.init.scope(net.name), slices[i], i, codes),
-                                                 StagePosition{.first = i == 0, .last = i + 1 == slices.size()},
-                                                 codes.classes,
-                                                 codes.faithful ? LabelPath::kBatch : LabelPath::kClassTable);
+    net.body =
+        std::make_unique<AssociatedStage>(associated(net.init.scope(net.name), slices[i], i, codes),
+                                          StagePosition{.first = i == 0, .last = i + 1 == slices.size()}, codes.classes,
+                                          codes.faithful ? LabelPath::kBatch : LabelPath::kClassTable);
     stages.push_back(std::move(net));
   }
   return stages;
 }
 
 std::vector<StageNet> contrastive_stages(const std::vector<ImageSlice>& slices, const MakeModule& head,
-                                         const Reduce& reduce, const ContrastiveCodes& codes) {
+                                         const Reduce& reduce, const ContrastiveOptions& codes) {
   std::vector<StageNet> stages;
   for (size_t i = 0; i < slices.size(); ++i) {
     const bool last = i + 1 == slices.size();

@@ -23,11 +23,6 @@ struct ImageCodes {
                           // for each sample
 };
 
-struct ContrastiveCodes {
-  Projector projector = Projector::kMlp;
-  float temperature = 0.1f;
-};
-
 /// The slices, and `head` from the last map to logits as a stage of its own. Each StageNet has an Init of its own.
 std::vector<StageNet> backprop_stages(const std::vector<ImageSlice>& slices, const MakeModule& head);
 
@@ -39,6 +34,6 @@ std::vector<StageNet> associated_stages(const std::vector<ImageSlice>& slices, c
 /// Each slice with a projector on its flattened map; the last has `head` too, and its projector sees what `reduce`
 /// makes of its map (none: the map).
 std::vector<StageNet> contrastive_stages(const std::vector<ImageSlice>& slices, const MakeModule& head,
-                                         const Reduce& reduce, const ContrastiveCodes& codes);
+                                         const Reduce& reduce, const ContrastiveOptions& codes);
 
 }  // namespace sluice

@@ -78,16 +78,17 @@ std::vector<ImageSlice> resnet18_slices(const ResnetConfig& c) {
   return all;
 }
 
-std::vector<StageNet> resnet18_backprop(const ResnetConfig& c) { return backprop_stages(resnet18_slices(c), classifier(c)); }
-
-std::vector<StageNet> resnet18_associated(const ResnetConfig& c) {
-  return associated_stages(resnet18_slices(c), {.classes = c.classes,
-                                       .code = scaled(c, 700),
-                                       .hidden = scaled(c, 1000),
-                                       .faithful = c.faithful});
+std::vector<StageNet> resnet18_backprop(const ResnetConfig& c) {
+  return backprop_stages(resnet18_slices(c), classifier(c));
 }
 
-std::vector<StageNet> resnet18_contrastive(const ResnetConfig& c, const ContrastiveCodes& codes) {
+std::vector<StageNet> resnet18_associated(const ResnetConfig& c) {
+  return associated_stages(
+      resnet18_slices(c),
+      {.classes = c.classes, .code = scaled(c, 700), .hidden = scaled(c, 1000), .faithful = c.faithful});
+}
+
+std::vector<StageNet> resnet18_contrastive(const ResnetConfig& c, const ContrastiveOptions& codes) {
   std::vector<ImageSlice> parts = resnet18_slices(c);
   parts[1].f = [c](const Init& init) -> ModulePtr {
     auto net = std::make_unique<Sequential>();

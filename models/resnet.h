@@ -14,8 +14,8 @@ struct ResnetConfig {
   bool faithful = false;  // of associated stages: ImageCodes
 };
 
-/// Five: the stem, ConvBN(3x3, no bias, BN, ReLU) to 64 channels; then four pairs of residual blocks with 64, 128, 256, 512
-/// channels, all but the first pair halving the image. Throws ConfigError.
+/// Five: the stem, ConvBN(3x3, no bias, BN, ReLU) to 64 channels; then four pairs of residual blocks with 64, 128, 256,
+/// 512 channels, all but the first pair halving the image. Throws ConfigError.
 std::vector<ImageSlice> resnet18_slices(const ResnetConfig& config);
 
 /// The slices, then global average pool and Linear.
@@ -24,6 +24,6 @@ std::vector<StageNet> resnet18_backprop(const ResnetConfig& config);
 std::vector<StageNet> resnet18_associated(const ResnetConfig& config);
 /// The pairs with contrastive losses, the stem with the first, the head with the last, which is compared behind its
 /// global average.
-std::vector<StageNet> resnet18_contrastive(const ResnetConfig& config, const ContrastiveCodes& codes = {});
+std::vector<StageNet> resnet18_contrastive(const ResnetConfig& config, const ContrastiveOptions& codes = {});
 
 }  // namespace sluice

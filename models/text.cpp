@@ -2,6 +2,7 @@
 #include "models/text.h"
 
 #include "layers/dense.h"
+#include "layers/sequential.h"
 #include "models/text_blocks.h"
 
 namespace sluice {
@@ -87,6 +88,30 @@ std::vector<StageNet> associated(const Family& family, const TextConfig& c) {
   return stages;
 }
 
+std::vector<StageNet> contrastive(const Family& family, const TextConfig& c, const ContrastiveOptions& codes) {
+  std::vector<StageNet> stages;
+  for (int i = 0; i <= c.encoders; ++i) {
+    const bool first = i == 0, last = i == c.encoders;
+    StageNet net{.name = str("stage", i), .init = {}, .body = nullptr};
+    const Init init = net.init.scope(net.name);
+    const int64_t feature = first ? c.embedding : family.feature;
+    ContrastiveModules m;
+    m.f = block(family, init.scope("f"), c, i);
+    m.reduce = first ? token_mean(c, family.order) : family.reduce;
+    m.projector = make_projector(init.scope("p"), codes.projector, feature);
+    m.temperature = codes.temperature;
+    if (last) {
+      auto head = std::make_unique<Sequential>();
+      head->add<Dense>(init.scope("head").scope("fc1"), feature, feature, Act::kTanh);
+      head->add<Dense>(init.scope("head").scope("fc2"), feature, c.classes);
+      m.head = std::move(head);
+    }
+    net.body = std::make_unique<ContrastiveStage>(std::move(m), StagePosition{.first = first, .last = last});
+    stages.push_back(std::move(net));
+  }
+  return stages;
+}
+
 }  // namespace
 
 std::vector<StageNet> lstm_backprop(const TextConfig& c) {
@@ -97,6 +122,10 @@ std::vector<StageNet> lstm_associated(const TextConfig& c) {
   expect_valid("lstm", c);
   return associated(lstm(c), c);
 }
+std::vector<StageNet> lstm_contrastive(const TextConfig& c, const ContrastiveOptions& codes) {
+  expect_valid("lstm", c);
+  return contrastive(lstm(c), c, codes);
+}
 std::vector<StageNet> transformer_backprop(const TextConfig& c) {
   expect_valid("transformer", c);
   return backprop(transformer(c), c);
@@ -104,6 +133,10 @@ std::vector<StageNet> transformer_backprop(const TextConfig& c) {
 std::vector<StageNet> transformer_associated(const TextConfig& c) {
   expect_valid("transformer", c);
   return associated(transformer(c), c);
+}
+std::vector<StageNet> transformer_contrastive(const TextConfig& c, const ContrastiveOptions& codes) {
+  expect_valid("transformer", c);
+  return contrastive(transformer(c), c, codes);
 }
 
 }  // namespace sluice

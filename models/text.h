@@ -2,7 +2,7 @@
 // encoders. 5 stages end to end, 4 associated ones with the default three encoders.
 #pragma once
 
-#include "models/stages.h"
+#include "models/contrastive.h"
 
 namespace sluice {
 
@@ -21,16 +21,18 @@ struct TextConfig {
 };
 
 // All read "tokens" [B, T] i32, padded with 0 on the right, and "labels". Each StageNet has an Init of its own.
-// The feature that an associated stage's bridge takes: the mean of the embedding or of the transformer's output over
-// the tokens, the sum of the LSTM's two final states.
+// The feature that a stage's bridge or projector takes: the mean of the embedding or of the transformer's output over
+// the tokens, the sum of the LSTM's two final states. A contrastive network ends in Linear, tanh, Linear on it.
 
 /// Embedding, bidirectional LSTMs that carry their states from stage to stage, Linear. Time runs along the first
 /// dimension between stages.
 std::vector<StageNet> lstm_backprop(const TextConfig& config);
 std::vector<StageNet> lstm_associated(const TextConfig& config);
+std::vector<StageNet> lstm_contrastive(const TextConfig& config, const ContrastiveOptions& codes = {});
 
 /// Embedding (no positions), pre-norm encoders, masked mean, Linear (Vaswani et al. 2017).
 std::vector<StageNet> transformer_backprop(const TextConfig& config);
 std::vector<StageNet> transformer_associated(const TextConfig& config);
+std::vector<StageNet> transformer_contrastive(const TextConfig& config, const ContrastiveOptions& codes = {});
 
 }  // namespace sluice

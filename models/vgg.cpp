@@ -69,13 +69,11 @@ MakeModule classifier(const VggConfig& c) {
 std::vector<StageNet> vgg_backprop(const VggConfig& c) { return backprop_stages(slices(c), classifier(c)); }
 
 std::vector<StageNet> vgg_associated(const VggConfig& c) {
-  return associated_stages(slices(c), {.classes = c.classes,
-                                       .code = scaled(c, 700),
-                                       .hidden = scaled(c, 1000),
-                                       .faithful = c.faithful});
+  return associated_stages(
+      slices(c), {.classes = c.classes, .code = scaled(c, 700), .hidden = scaled(c, 1000), .faithful = c.faithful});
 }
 
-std::vector<StageNet> vgg_contrastive(const VggConfig& c, const ContrastiveCodes& codes) {
+std::vector<StageNet> vgg_contrastive(const VggConfig& c, const ContrastiveOptions& codes) {
   return contrastive_stages(slices(c), classifier(c), nullptr, codes);
 }
 

@@ -19,6 +19,6 @@ std::vector<StageNet> vgg_backprop(const VggConfig& config);
 /// The four convolution stages with label codes.
 std::vector<StageNet> vgg_associated(const VggConfig& config);
 /// The four convolution stages with contrastive losses, and the classifier in the last.
-std::vector<StageNet> vgg_contrastive(const VggConfig& config, const ContrastiveCodes& codes = {});
+std::vector<StageNet> vgg_contrastive(const VggConfig& config, const ContrastiveOptions& codes = {});
 
 }  // namespace sluice

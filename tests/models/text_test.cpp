@@ -10,10 +10,8 @@ namespace sluice::test {
 namespace {
 
 TEST(LstmTest, HasThePublishedParameterCounts) {
-  for (const auto& [classes, backprop, associated] :
-       std::vector<std::tuple<int64_t, int64_t, int64_t>>{{2, 13'297'730, 13'533'634},
-                                                          {4, 13'298'756, 13'534'148},
-                                                          {14, 13'303'886, 13'536'718}})
+  for (const auto& [classes, backprop, associated] : std::vector<std::tuple<int64_t, int64_t, int64_t>>{
+           {2, 13'297'730, 13'533'634}, {4, 13'298'756, 13'534'148}, {14, 13'303'886, 13'536'718}})
     for (const bool faithful : {false, true}) {
       EXPECT_EQ(total(lstm_backprop({.classes = classes, .faithful = faithful})), backprop) << classes;
       EXPECT_EQ(total(lstm_associated({.classes = classes, .faithful = faithful})), associated) << classes;
@@ -128,8 +126,13 @@ TEST_P(TextModelTest, AssociatedLossesReachOnlyTheirOwnModules) {
           Arena arena(s, nets[i].init, 3);
           Ledger ledger;
           Tape tape;
-          Ctx c{.stream = s, .weights = arena.weights(), .arena = arena, .ledger = ledger, .tape = &tape,
-                .rng = {1, 0, 0}, .training = true};
+          Ctx c{.stream = s,
+                .weights = arena.weights(),
+                .arena = arena,
+                .ledger = ledger,
+                .tape = &tape,
+                .rng = {1, 0, 0},
+                .training = true};
           StageOutput result = nets[i].body->forward(c, given, given, 1.0f);
           ASSERT_EQ(result.losses.size(), 2u);
           BackwardCtx b{.stream = s, .weights = arena.weights(), .arena = arena, .ledger = ledger};

@@ -22,9 +22,8 @@ Feed documents() {
   return [](const FeedRequest& r) {
     Parcel parcel;
     for (const Port& p : r.ports)
-      parcel.values.push_back(p.name == "tokens"
-                                  ? random_ints(r.stream, {kRows, kLength}, uint64_t(r.mb), 0, 20)
-                                  : random_ints(r.stream, {kRows}, uint64_t(r.mb) + 100, 0, kClasses));
+      parcel.values.push_back(p.name == "tokens" ? random_ints(r.stream, {kRows, kLength}, uint64_t(r.mb), 0, 20)
+                                                 : random_ints(r.stream, {kRows}, uint64_t(r.mb) + 100, 0, kClasses));
     return parcel;
   };
 }

@@ -25,9 +25,10 @@ Replay replay(const ImageCodes& codes, float lr, int64_t steps) {
   std::vector<StageNet> nets = associated_stages({slice, slice}, codes);
   std::vector<StagePtr> stages;
   for (size_t i = 0; i < nets.size(); ++i)
-    stages.push_back(std::make_unique<Stage>(
-        std::move(nets[i]), Stream(Device{DeviceKind::kCpu, int(i)}), /*seed=*/1, std::make_unique<Adam>(),
-        [lr](int64_t) { return std::vector<GroupSettings>{{.lr = 1e-4f}, {.lr = lr}}; }));
+    stages.push_back(std::make_unique<Stage>(std::move(nets[i]), Stream(Device{DeviceKind::kCpu, int(i)}), /*seed=*/1,
+                                             std::make_unique<Adam>(), [lr](int64_t) {
+                                               return std::vector<GroupSettings>{{.lr = 1e-4f}, {.lr = lr}};
+                                             }));
   Pipeline pipeline = make_pipeline(std::move(stages), find_rule("associated"), associated_streaming({0, 1}, 1));
   RunOptions o;
   o.steps = steps;

@@ -1,0 +1,100 @@
+// The table behind --model with --rule.
+#include "apps/catalog.h"
+#include "data/text.h"
+#include "models/resnet.h"
+#include "models/text.h"
+#include "models/vgg.h"
+
+namespace sluice {
+namespace {
+
+const ImageDataset& images_of(const RunConfig& c, const SampleSource& samples) {
+  if (const auto* images = dynamic_cast<const ImageDataset*>(&samples)) return *images;
+  throw ConfigError(str("model='", c.model, "' takes images, and data='", c.data, "' holds none"));
+}
+const TextDataset& texts_of(const RunConfig& c, const SampleSource& samples) {
+  if (const auto* texts = dynamic_cast<const TextDataset*>(&samples)) return *texts;
+  throw ConfigError(str("model='", c.model, "' takes text, and data='", c.data, "' holds none"));
+}
+
+/// VggConfig and ResnetConfig say the same.
+template <class Config>
+Config image_config(const RunConfig& c, const SampleSource& train) {
+  const ImageDataset& data = images_of(c, train);
+  return {.in_channels = data.image[2],
+          .image = data.image[0],
+          .classes = data.classes(),
+          .width = c.width,
+          .faithful = c.faithful};
+}
+
+ContrastiveOptions contrastive(const RunConfig& c) {
+  return {.projector = c.projector == "i"   ? Projector::kIdentity
+                       : c.projector == "l" ? Projector::kLinear
+                                            : Projector::kMlp,
+          .temperature = float(c.temperature)};
+}
+
+int64_t scaled(const RunConfig& c, int64_t full) { return std::max<int64_t>(1, std::llround(double(full) * c.width)); }
+
+TextConfig text_config(const RunConfig& c, const SampleSource& train) {
+  const TextDataset& data = texts_of(c, train);
+  return {.vocabulary = data.vocabulary_size,
+          .classes = data.classes(),
+          .embedding = c.embedding_dim,
+          .hidden = scaled(c, c.x_hid),
+          .code = scaled(c, c.y_hid),
+          .encoders = int(c.encoders),
+          .layers = int(c.n_layers),
+          .heads = int(c.n_heads),
+          .dropout = float(c.dropout),
+          .faithful = c.faithful};
+}
+
+template <class Config, auto Make>
+std::vector<StageNet> image(const RunConfig& c, const SampleSource& train) {
+  return Make(image_config<Config>(c, train));
+}
+template <class Config, auto Make>
+std::vector<StageNet> image_contrastive(const RunConfig& c, const SampleSource& train) {
+  return Make(image_config<Config>(c, train), contrastive(c));
+}
+template <auto Make>
+std::vector<StageNet> text(const RunConfig& c, const SampleSource& train) {
+  return Make(text_config(c, train));
+}
+template <auto Make>
+std::vector<StageNet> text_contrastive(const RunConfig& c, const SampleSource& train) {
+  return Make(text_config(c, train), contrastive(c));
+}
+
+}  // namespace
+
+const std::vector<ModelEntry>& models() {
+  static const std::vector<ModelEntry> table{
+      {"vgg", "bp", "backprop", image<VggConfig, vgg_backprop>},
+      {"vgg", "al", "associated", image<VggConfig, vgg_associated>},
+      {"vgg", "scpl", "associated", image_contrastive<VggConfig, vgg_contrastive>},
+      {"resnet18", "bp", "backprop", image<ResnetConfig, resnet18_backprop>},
+      {"resnet18", "al", "associated", image<ResnetConfig, resnet18_associated>},
+      {"resnet18", "scpl", "associated", image_contrastive<ResnetConfig, resnet18_contrastive>},
+      {"lstm", "bp", "backprop", text<lstm_backprop>},
+      {"lstm", "al", "associated", text<lstm_associated>},
+      {"lstm", "scpl", "associated", text_contrastive<lstm_contrastive>},
+      {"transformer", "bp", "backprop", text<transformer_backprop>},
+      {"transformer", "al", "associated", text<transformer_associated>},
+      {"transformer", "scpl", "associated", text_contrastive<transformer_contrastive>},
+  };
+  return table;
+}
+
+const ModelEntry& find_model(const RunConfig& c) {
+  std::string list;
+  for (const ModelEntry& e : models()) {
+    if (c.model == e.name && c.rule == e.rule) return e;
+    list += (list.empty() ? "" : ", ") + str(e.name, " with ", e.rule);
+  }
+  throw ConfigError(str("model='", c.model, "' with rule='", c.rule, "': expected one of ", list));
+}
+
+}  // namespace sluice
