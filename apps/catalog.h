@@ -40,6 +40,8 @@ const std::vector<OptimizerEntry>& optimizers();
 /// Lookups by the configuration's names. Throw ConfigError with the names that exist.
 TrainingData load_data(const RunConfig& config);
 const ModelEntry& find_model(const RunConfig& config);
+/// The samples as images. Throws ConfigError where they are something else.
+const ImageDataset& images_of(const RunConfig& config, const SampleSource& samples);
 OptimizerPtr make_optimizer(const RunConfig& config);
 
 }  // namespace sluice

@@ -8,10 +8,6 @@
 namespace sluice {
 namespace {
 
-const ImageDataset& images_of(const RunConfig& c, const SampleSource& samples) {
-  if (const auto* images = dynamic_cast<const ImageDataset*>(&samples)) return *images;
-  throw ConfigError(str("model='", c.model, "' takes images, and data='", c.data, "' holds none"));
-}
 const TextDataset& texts_of(const RunConfig& c, const SampleSource& samples) {
   if (const auto* texts = dynamic_cast<const TextDataset*>(&samples)) return *texts;
   throw ConfigError(str("model='", c.model, "' takes text, and data='", c.data, "' holds none"));
@@ -69,6 +65,11 @@ std::vector<StageNet> text_contrastive(const RunConfig& c, const SampleSource& t
 }
 
 }  // namespace
+
+const ImageDataset& images_of(const RunConfig& c, const SampleSource& samples) {
+  if (const auto* images = dynamic_cast<const ImageDataset*>(&samples)) return *images;
+  throw ConfigError(str("model='", c.model, "' takes images, and data='", c.data, "' holds none"));
+}
 
 const std::vector<ModelEntry>& models() {
   static const std::vector<ModelEntry> table{

@@ -160,6 +160,11 @@ int64_t Training::os_calls() const {
   for (const Stream& s : streams_) calls += s.pool().os_calls();
   return calls + loader_->stream().pool().os_calls();
 }
+int64_t Training::flops() const {
+  int64_t n = 0;
+  for (const Stream& s : streams_) n += s.stats().flops;
+  return n;
+}
 int64_t Training::plans_created() const {
   int64_t plans = 0;
   for (const Stream& s : streams_) plans += s.plans_created();

@@ -53,6 +53,7 @@ class Training {
   int64_t stored_peak() const;  // bytes kept for backward, largest, summed over stages
   int64_t peak_memory() const;  // bytes of all pools, largest, summed over devices
   int64_t os_calls() const;     // of all pools
+  int64_t flops() const;        // of all kernel calls so far, by their cost
   int64_t plans_created() const;
   void reset_peaks();
 

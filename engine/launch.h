@@ -8,13 +8,13 @@
 namespace sluice {
 
 /// Counts a kernel call in the stream's statistics.
-void count_launch(const Stream& s);
+void count_launch(const Stream& s, const Cost& cost);
 
 /// Checks the call on the caller's line and queues it. Throws ShapeError or DTypeError before anything is queued.
 template <KernelCall K>
 void launch(const K& k, const Stream& s) {
   k.check();
-  count_launch(s);
+  count_launch(s, k.cost());
   if (s.is_cpu())
     return s.enqueue([k](CpuContext& c) {
       if constexpr (kAnnotated) annotate(k.operands());

@@ -34,9 +34,14 @@ void Stream::sync() const {
   core_->sync();
 }
 Pool& Stream::pool() const { return core_->pool; }
-StreamStats Stream::stats() const { return {core_->busy_s(), core_->launches.load(), core_->host_waits.load()}; }
+StreamStats Stream::stats() const {
+  return {core_->busy_s(), core_->launches.load(), core_->flops.load(), core_->host_waits.load()};
+}
 int64_t Stream::plans_created() const { return core_->plans_created(); }
 
-void count_launch(const Stream& s) { s.core()->launches.fetch_add(1, std::memory_order_relaxed); }
+void count_launch(const Stream& s, const Cost& cost) {
+  s.core()->launches.fetch_add(1, std::memory_order_relaxed);
+  s.core()->flops.fetch_add(cost.flops, std::memory_order_relaxed);
+}
 
 }  // namespace sluice

@@ -45,6 +45,7 @@ class Event {
 struct StreamStats {
   double busy_s = 0;       // time spent in kernels (CPU streams; waits are not counted)
   int64_t launches = 0;    // kernel calls enqueued
+  int64_t flops = 0;       // of those calls, by their cost()
   int64_t host_waits = 0;  // sync() calls, and copies to host memory that is not page-locked on a GPU
 };
 

@@ -36,7 +36,7 @@ class Stream::Core {
   const Device device;
   const CpuShare cpu_share;
   Pool pool;
-  std::atomic<int64_t> launches{0};
+  std::atomic<int64_t> launches{0}, flops{0};
   std::atomic<int64_t> host_waits{0};
 };
 

@@ -24,8 +24,10 @@ TEST(Launch, CountsCalls) {
   const Stream s{Device{}}, other{Device{DeviceKind::kCpu, 1}};
   const Tensor a = test::random(s, {100}, 1), y = Tensor::empty(s, {100});
   EXPECT_EQ(s.stats().launches, 0) << "copies are not kernel calls";
-  for (int i = 0; i < 5; ++i) launch(kernels::Add{.a = a.cref(), .b = a.cref(), .y = y.ref()}, s);
+  const kernels::Add add{.a = a.cref(), .b = a.cref(), .y = y.ref()};
+  for (int i = 0; i < 5; ++i) launch(add, s);
   EXPECT_EQ(s.stats().launches, 5);
+  EXPECT_EQ(s.stats().flops, 5 * add.cost().flops);
   EXPECT_EQ(other.stats().launches, 0);
   s.sync();
   EXPECT_GT(s.stats().busy_s, 0);

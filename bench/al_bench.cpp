@@ -1,0 +1,247 @@
+// al_bench [--json FILE]: associated learning on two CPU devices of one core each, for every model: sequential, the
+// original's modes M and P, streaming, and backprop beside it. Rows run side by side in short rounds, in reverse order
+// every other round, so that a drift of the machine's speed meets all alike; ratios are medians over rounds. Data are
+// random: only time is measured.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "apps/demo.h"
+#include "apps/run_dir.h"
+#include "apps/table.h"
+#include "bench/ceilings.h"
+#include "data/text.h"
+#include "engine/error.h"
+
+namespace {
+
+using namespace sluice;
+
+struct Options {
+  std::vector<std::string> models{"vgg", "resnet18", "lstm", "transformer"};
+  std::string json;
+  int64_t batch = 64, length = 64, rounds = 9, steps = 5, encoders = 3;
+  double width = 1.0;
+};
+
+constexpr int64_t kVocabulary = 30'000, kSamples = 4096;
+
+uint32_t word(size_t i) { return philox({7, 7}, i / 4, 0).v[i % 4]; }
+
+TrainingData random_images() {
+  ImageDataset d;
+  d.image = {32, 32, 3};
+  d.labels.resize(size_t(kSamples));
+  d.pixels.resize(d.labels.size() * 32 * 32 * 3);
+  for (size_t i = 0; i < d.pixels.size(); ++i) d.pixels[i] = uint8_t(word(i));
+  for (size_t i = 0; i < d.labels.size(); ++i) d.labels[i] = int32_t(i % 10);
+  for (int i = 0; i < 10; ++i) d.class_names.push_back(std::to_string(i));
+  d.mean = {0.5f, 0.5f, 0.5f};
+  d.stddev = {0.25f, 0.25f, 0.25f};
+  const auto data = std::make_shared<const ImageDataset>(std::move(d));
+  return {data, data};
+}
+
+/// Documents of `length` words, so that nothing is padding.
+TrainingData random_texts(int64_t length) {
+  TextDataset d;
+  d.vocabulary_size = kVocabulary;
+  for (int64_t i = 0; i < kSamples; ++i) {
+    for (int64_t t = 0; t < length; ++t)
+      d.tokens.push_back(int32_t(2 + word(size_t(i * length + t)) % uint32_t(kVocabulary - 2)));
+    d.offsets.push_back(int64_t(d.tokens.size()));
+    d.labels.push_back(int32_t(i % 4));
+  }
+  for (int i = 0; i < 4; ++i) d.class_names.push_back(std::to_string(i));
+  const auto data = std::make_shared<const TextDataset>(std::move(d));
+  return {data, data};
+}
+
+RunConfig base(const Options& o, const std::string& model) {
+  RunConfig c;
+  c.model = model;
+  c.data_dir = "random";
+  c.batch = o.batch;
+  c.max_len = o.length;
+  c.width = o.width;
+  c.encoders = o.encoders;
+  c.cores_per_device = 1;
+  c.epochs = 1'000'000;
+  c.augment = false;
+  return c;
+}
+
+struct RowKind {
+  const char *key, *title, *rule, *schedule;
+  bool split;
+  int64_t micro_batches;
+};
+constexpr RowKind kRows[] = {
+    {"bp", "backprop, one device", "bp", "one_device", false, 1},
+    {"naive_split", "backprop, naive split", "bp", "naive_split", true, 1},
+    {"gpipe", "backprop, GPipe, 4 parts", "bp", "gpipe", true, 4},
+    {"sequential", "AL, one device", "al", "associated", false, 1},
+    {"m", "AL, mode M", "al", "associated_m", true, 1},
+    {"p", "AL, mode P", "al", "associated_p", true, 1},
+    {"streaming", "AL, streaming", "al", "associated_streaming", true, 1},
+};
+
+double median(std::vector<double> v) {
+  std::sort(v.begin(), v.end());
+  const size_t n = v.size();
+  return n == 0 ? 0 : n % 2 == 1 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
+}
+/// Median over rounds of a / b.
+double paired(const std::vector<double>& a, const std::vector<double>& b) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < a.size(); ++i) ratios.push_back(a[i] / b[i]);
+  return median(ratios);
+}
+
+/// All rows of one model, and what they are judged by.
+class ModelBench {
+ public:
+  ModelBench(const Options& o, const std::string& model, const TrainingData& data) : options_(o) {
+    for (const RowKind& kind : kRows) {
+      RunConfig c = base(o, model);
+      c.rule = kind.rule;
+      c.schedule = kind.schedule;
+      c.micro_batches = kind.micro_batches;
+      c.devices = kind.split ? "cpu:0,cpu:1" : "cpu:0";
+      rows_.emplace_back(kind.key, kind.title, false, std::make_unique<Training>(c, data));
+    }
+    for (const char* device : {"cpu:0", "cpu:1"}) {
+      RunConfig c = base(o, model);
+      c.rule = "al";
+      c.devices = device;
+      pair_.push_back(std::make_unique<Training>(c, data));
+    }
+  }
+
+  void measure(bench::Ceilings& ceilings, const Stream& one_core) {
+    for (DemoRow& r : rows_) r.run(3, "warm-up", false);
+    together(3);
+    const int64_t flops = find_row(rows_, "sequential").training().flops();
+    for (int64_t round = 0; round < options_.rounds; ++round) {
+      one_core.enqueue([&](CpuContext& c) { gemm_.push_back(ceilings.measure(c).flops); });
+      one_core.sync();
+      const std::string label = fmt::format("{}/{}", round + 1, options_.rounds);
+      if (round % 2 == 0)
+        for (DemoRow& r : rows_) r.run(options_.steps + 1, label, true);
+      else
+        for (size_t i = rows_.size(); i-- > 0;) rows_[i].run(options_.steps + 1, label, true);
+      ceiling_.pair_over_two.push_back(together(options_.steps + 1) /
+                                       (2 * find_row(rows_, "sequential").rates().back()));
+    }
+    const DemoRow& sequential = find_row(rows_, "sequential");
+    ceiling_.stage_costs = sequential.stage_seconds();
+    flops_per_step_ = double(sequential.training().flops() - flops) / double(options_.rounds * (options_.steps + 1));
+  }
+
+  /// Seconds of a step of a row, median over rounds.
+  double seconds(const std::string& key) const { return double(options_.batch) / median(find_row(rows_, key).rates()); }
+  double over(const std::string& a, const std::string& b) const {
+    return paired(find_row(rows_, a).rates(), find_row(rows_, b).rates());
+  }
+  double share_of_ceiling() const { return over("streaming", "sequential") / ceiling_.speedup(); }
+  double gemm() const { return median(gemm_); }
+  double share_of_gemm(const std::string& key) const { return flops_per_step_ / seconds(key) / gemm(); }
+
+  void print(const std::string& model) const {
+    Table table({model, "ms a step", "over AL on one device", "idle", "placement"});
+    for (const DemoRow& r : rows_) {
+      std::string placement;
+      for (const int d : r.training().placement()) placement += std::to_string(d);
+      table.add({r.title(), fmt::format("{:.1f}", 1e3 * seconds(r.key())),
+                 fmt::format("{:.2f}", over(r.key(), "sequential")), fmt::format("{:.0f} %", 100 * r.idle_share()),
+                 placement});
+    }
+    std::string stages;
+    for (const double s : ceiling_.stage_costs) stages += fmt::format(" {:.1f}", 1e3 * s);
+    fmt::print(
+        "\n{}stages of AL, ms:{}; ceiling {:.2f} = {:.2f} (best placement) x {:.2f} (two runs at once)\n"
+        "streaming reaches {:.1f} % of it; a step's {:.2f} Gflop run at {:.1f} % of one core's GEMM rate, {:.0f} "
+        "GF/s\n",
+        table.text(), stages, ceiling_.speedup(), ceiling_.stage_sum() / ceiling_.largest_load(), ceiling_.pair(),
+        100 * share_of_ceiling(), flops_per_step_ / 1e9, 100 * share_of_gemm("sequential"), gemm() / 1e9);
+  }
+
+  nlohmann::ordered_json json() const {
+    nlohmann::ordered_json j;
+    for (const DemoRow& r : rows_) j[r.key() + "_s"] = seconds(r.key());
+    j["streaming_over_sequential"] = over("streaming", "sequential");
+    j["streaming_over_naive_split"] = over("streaming", "naive_split");
+    j["streaming_over_gpipe"] = over("streaming", "gpipe");
+    j["ceiling"] = ceiling_.speedup();
+    j["share_of_ceiling"] = share_of_ceiling();
+    j["gflop_per_step"] = flops_per_step_ / 1e9;
+    j["share_of_gemm"] = share_of_gemm("sequential");
+    return j;
+  }
+
+ private:
+  /// Samples per second of two independent one-device runs at once.
+  double together(int64_t steps) {
+    std::vector<RunResult> results(2);
+    std::thread other([&] { results[1] = pair_[1]->run({.steps = steps}); });
+    results[0] = pair_[0]->run({.steps = steps});
+    other.join();
+    double sum = 0;
+    for (const RunResult& r : results) sum += double(steps * options_.batch) / r.wall_s;
+    return sum;
+  }
+
+  Options options_;
+  std::vector<DemoRow> rows_;
+  std::vector<std::unique_ptr<Training>> pair_;
+  Ceiling ceiling_;
+  std::vector<double> gemm_;
+  double flops_per_step_ = 0;
+};
+
+void run(const Options& o) {
+  const std::vector<Device> devices = parse_devices("cpu:0,cpu:1");
+  const Stream one_core(devices[0], share_cores(devices, 1)[0]);
+  bench::Ceilings ceilings(one_core);
+  nlohmann::ordered_json all;
+  std::vector<double> gemm;
+  for (const std::string& model : o.models) {
+    const bool text = model == "lstm" || model == "transformer";
+    ModelBench b(o, model, text ? random_texts(o.length) : random_images());
+    b.measure(ceilings, one_core);
+    b.print(model);
+    all[model] = b.json();
+    gemm.push_back(b.gemm());
+  }
+  all["gemm_gflops"] = median(gemm) / 1e9;
+  all["batch"] = o.batch;
+  if (!o.json.empty()) write_file(o.json, all.dump(2) + "\n");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options o;
+  CLI::App app{"Associated learning on two CPU devices: sequential, modes M and P, streaming, and backprop.",
+               "al_bench"};
+  app.add_option("--models", o.models, "of vgg, resnet18, lstm, transformer")->capture_default_str()->delimiter(',');
+  app.add_option("--json", o.json, "write all figures to this file");
+  app.add_option("--batch", o.batch, "samples of a step")->capture_default_str();
+  app.add_option("--length", o.length, "tokens of a document")->capture_default_str();
+  app.add_option("--encoders", o.encoders, "encoder stages of text models")->capture_default_str();
+  app.add_option("--width", o.width, "width multiplier")->capture_default_str();
+  app.add_option("--rounds", o.rounds, "rounds that medians are taken over")->capture_default_str();
+  app.add_option("--steps", o.steps, "steps of a row in a round")->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  try {
+    run(o);
+    return 0;
+  } catch (const std::exception& e) {
+    std::cerr << "al_bench: " << e.what() << "\n";
+    return 1;
+  }
+}
