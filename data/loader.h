@@ -18,8 +18,8 @@ struct LoaderOptions {
   bool training = true;
   uint64_t seed = 0;
   Augmentation augmentation{};  // of images
-  int depth = 4;    // micro-batches that are filled ahead, the one that is asked for included
-  int readers = 1;  // how often each micro-batch is fetched: by how many stages
+  int depth = 4;                // micro-batches that are filled ahead, the one that is asked for included
+  int readers = 1;              // how often each micro-batch is fetched: by how many stages
 };
 
 /// A micro-batch. Its memory goes back to the loader when the last copy of the tensors is gone, and is filled again
