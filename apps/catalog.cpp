@@ -1,6 +1,9 @@
 // The tables behind --data and --optimizer.
 #include "apps/catalog.h"
 
+#include <cstdlib>
+
+#include "data/text_files.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"
 
@@ -9,7 +12,38 @@ namespace {
 
 TrainingData shared(ImageSplit split) {
   return {std::make_shared<const ImageDataset>(std::move(split.train)),
-          std::make_shared<const ImageDataset>(std::move(split.test))};
+          std::make_shared<const ImageDataset>(std::move(split.test)),
+          {}};
+}
+
+/// Where tokenised texts are kept: the user's cache, since data_dir may be read-only.
+std::filesystem::path cache_folder() {
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != 0)
+    return std::filesystem::path(cache) / "sluice";
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home != 0)
+    return std::filesystem::path(home) / ".cache/sluice";
+  return {};
+}
+
+template <auto Load>
+TrainingData text(const RunConfig& c) {
+  TextSplit split = Load(c.data_dir, TextOptions{.max_len = c.max_len,
+                                                 .min_len = c.min_len,
+                                                 .vocabulary = c.vocab_size,
+                                                 .bucket = c.faithful ? 1 : 8,
+                                                 .seed = uint64_t(c.seed),
+                                                 .faithful = c.faithful,
+                                                 .cache = cache_folder()});
+  return {std::make_shared<const TextDataset>(std::move(split.train)),
+          std::make_shared<const TextDataset>(std::move(split.test)),
+          std::make_shared<const Vocabulary>(std::move(split.vocabulary))};
+}
+
+/// As one table or as folders, whichever is there.
+TextSplit load_imdb(const std::filesystem::path& path, const TextOptions& options) {
+  for (const std::filesystem::path& folder : {path, path / "aclImdb"})
+    if (std::filesystem::is_directory(folder / "train/pos")) return load_aclimdb(path, options);
+  return load_imdb_csv(path, options);
 }
 
 OptimizerPtr make_adam(const RunConfig&) { return std::make_unique<Adam>(); }
@@ -31,9 +65,16 @@ const Entry& find(const std::vector<Entry>& table, const std::string& wanted, Fi
 
 const std::vector<DataEntry>& data_sets() {
   static const std::vector<DataEntry> table{
-      {"fashion-mnist", [](const RunConfig& c) { return shared(load_fashion_mnist(c.data_dir)); }},
-      {"cifar10", [](const RunConfig& c) { return shared(load_cifar10(c.data_dir)); }},
-      {"cifar100", [](const RunConfig& c) { return shared(load_cifar100(c.data_dir)); }}};
+      {"fashion-mnist", "the four idx files",
+       [](const RunConfig& c) { return shared(load_fashion_mnist(c.data_dir)); }},
+      {"cifar10", "the binary version's .bin files",
+       [](const RunConfig& c) { return shared(load_cifar10(c.data_dir)); }},
+      {"cifar100", "the binary version's .bin files",
+       [](const RunConfig& c) { return shared(load_cifar100(c.data_dir)); }},
+      {"debian-topics", "what `sluice data fetch debian-topics` wrote", text<load_debian_topics>},
+      {"ag_news", "train.csv and test.csv", text<load_ag_news>},
+      {"dbpedia_14", "train.csv and test.csv", text<load_dbpedia>},
+      {"imdb", "\"IMDB Dataset.csv\" or the folders of aclImdb", text<load_imdb>}};
   return table;
 }
 

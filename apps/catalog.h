@@ -7,6 +7,7 @@
 
 #include "apps/config.h"
 #include "data/dataset.h"
+#include "data/vocabulary.h"
 #include "layers/module.h"
 #include "optim/optimizer.h"
 
@@ -15,10 +16,12 @@ namespace sluice {
 /// Both halves of a data set, shared by all runs of a process.
 struct TrainingData {
   std::shared_ptr<const SampleSource> train, test;
+  std::shared_ptr<const Vocabulary> vocabulary{};  // of text
 };
 
 struct DataEntry {
   const char* name;
+  const char* files;  // what data_dir holds
   TrainingData (*load)(const RunConfig& config);
 };
 const std::vector<DataEntry>& data_sets();

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <omp.h>
 
+#include "apps/catalog.h"
 #include "apps/commands.h"
 #include "engine/build_config.h"
 #include "engine/device.h"
@@ -35,9 +36,12 @@ void print_info() {
   fmt::print("oneDNN     {}\n", onednn_version());
   fmt::print("OpenMP     {} (wait policy {})\n", _OPENMP,
              std::getenv("OMP_WAIT_POLICY") ? std::getenv("OMP_WAIT_POLICY") : "default");
-  fmt::print("models     vgg\n");
-  fmt::print("rules      bp (end-to-end backprop), al (associated learning)\n");
-  fmt::print("data       fashion-mnist, cifar10, cifar100\n");
+  std::string nets;
+  for (const ModelEntry& m : models()) nets += fmt::format("{}{} {}", nets.empty() ? "" : ", ", m.name, m.rule);
+  fmt::print("models     {}\n", nets);
+  fmt::print("rules      bp: end-to-end backprop; al: associated learning; scpl: contrastive stages\n");
+  for (size_t i = 0; i < data_sets().size(); ++i)
+    fmt::print("{:<10} {:<14} {}\n", i == 0 ? "data" : "", data_sets()[i].name, data_sets()[i].files);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "apps/placing.h"
+#include "data/word_vectors.h"
 #include "optim/schedules.h"
 #include "pipeline/schedules.h"
 
@@ -91,6 +92,27 @@ Training::Training(RunConfig config, TrainingData data) : config_(std::move(conf
     throw ConfigError(str("batch=", config_.batch, ": the training set has only ", data_.train->size(), " samples"));
   const PlanSchedule& schedule = find_schedule(schedule_name(config_, rule.error_crosses, int(devices_.size())));
   pipeline_ = make_pipeline(make_stages(model), rule, schedule.make(placement_, int(config_.micro_batches)));
+  if (!config_.word_vec.empty()) set_word_vectors();
+}
+
+/// The rows of the embedding table start from a file.
+void Training::set_word_vectors() {
+  if (!data_.vocabulary) throw ConfigError(str("word_vec=", config_.word_vec, ": data=", config_.data, " is no text"));
+  const WordVectors vectors = read_word_vectors(config_.word_vec, *data_.vocabulary,
+                                                {.seed = uint64_t(config_.seed), .faithful = config_.faithful});
+  const std::string path = "stage0.f.embedding.weight";
+  Stage& first = *pipeline_.stages[0];
+  for (size_t i = 0; i < first.arena.specs().size(); ++i) {
+    const ParamSpec& spec = first.arena.specs()[i];
+    if (spec.path != path) continue;
+    if (spec.shape != Shape{data_.vocabulary->size(), vectors.dim})
+      throw ConfigError(str("word_vec=", config_.word_vec, ": ", data_.vocabulary->size(), " words of width ",
+                            vectors.dim, ", the embedding has shape ", spec.shape.text(), "; set embedding_dim"));
+    first.arena.values().flat_view(first.arena.offset(int(i)), spec.shape).assign<float>(first.stream, vectors.values);
+    first.arena.bump_version();
+    return;
+  }
+  throw ConfigError(str("word_vec=", config_.word_vec, ": model=", config_.model, " has no embedding"));
 }
 
 std::vector<StagePtr> Training::make_stages(const ModelEntry& model) {

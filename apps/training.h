@@ -59,6 +59,7 @@ class Training {
 
  private:
   std::vector<StagePtr> make_stages(const ModelEntry& model);
+  void set_word_vectors();
   SettingsAt settings() const;
 
   RunConfig config_;
