@@ -9,6 +9,7 @@
 #include "apps/commands.h"
 #include "apps/progress.h"
 #include "apps/run_dir.h"
+#include "apps/table.h"
 #include "apps/training.h"
 #include "engine/error.h"
 
@@ -116,8 +117,22 @@ class TrainRun {
       row.test_accuracy = training_.evaluate().accuracy();
       fmt::print("epoch {}: loss {:.4f}, test accuracy {:.2f} %, {:.0f} samples/s\n", row.epoch, row.loss,
                  100 * *row.test_accuracy, row.samples_per_s);
+      warn_of_collapse();
     }
     if (dir_) dir_->append(row);
+  }
+
+  /// Label codes that are alike tell the stages nothing about the classes.
+  void warn_of_collapse() const {
+    const std::vector<CodeHealth> health = training_.label_health();
+    for (size_t i = 0; i < health.size(); ++i) {
+      if (health[i].decoded >= 0.9) continue;
+      fmt::print(
+          "warning: stage {}'s label codes are alike: {:.0f} % of the classes are found again from them (spread "
+          "{:.3f}); raise --label-lr{}\n",
+          i, 100 * health[i].decoded, health[i].spread, training_.config().faithful ? " or leave out --faithful" : "");
+      return;  // later stages cannot be better
+    }
   }
 
   void write_trace(const Trace& trace) const {
@@ -145,17 +160,53 @@ void train(const TrainOptions& options) {
   run.run();
 }
 
-void eval(const std::string& run, const std::string& data_dir, const std::string& devices) {
+struct EvalOptions {
+  std::string run, data_dir, devices;
+  bool exits = false;
+  std::optional<double> adaptive;
+  bool entropy = false;
+};
+
+void print_exits(Training& training) {
+  Table table({"exit behind", "right", "test acc."});
+  const size_t stages = training.placement().size();
+  for (size_t k = 1; k <= stages; ++k) {
+    const Evaluation e = training.evaluate_exit(k);
+    table.add({fmt::format("stage {}", k - 1), std::to_string(e.correct), fmt::format("{:.2f} %", 100 * e.accuracy())});
+  }
+  fmt::print("{}", table.text());
+}
+
+void print_adaptive(Training& training, double threshold, Confidence by) {
+  training.evaluate_adaptively(threshold, by);  // first use makes plans and memory
+  const AdaptiveResult r = training.evaluate_adaptively(threshold, by);
+  Table table({"exit behind", "samples", "test acc.", "ms until known", ""});
+  for (size_t k = 0; k < r.exits.size(); ++k) {
+    const Exit& e = r.exits[k];
+    const double share = double(e.samples) / double(std::max<int64_t>(1, r.samples()));
+    table.add({fmt::format("stage {}", k), std::to_string(e.samples),
+               e.samples > 0 ? fmt::format("{:.2f} %", 100 * double(e.correct) / double(e.samples)) : "-",
+               e.samples > 0 ? fmt::format("{:.1f}", 1e3 * e.mean_latency()) : "-",
+               std::string(size_t(std::lround(40 * share)), '#')});
+  }
+  fmt::print("{}all: {:.2f} %, {:.1f} ms a sample's batch on average\n", table.text(), 100 * r.accuracy(),
+             1e3 * r.mean_latency());
+}
+
+void eval(const EvalOptions& o) {
   RunConfig config;
-  const std::string saved = run + "/config.json";
-  read_config_file(config, saved);
-  if (!data_dir.empty()) config.data_dir = data_dir;
-  if (!devices.empty()) config.devices = devices;
-  config.placement = devices.empty() ? config.placement : "auto";
+  read_config_file(config, o.run + "/config.json");
+  if (!o.data_dir.empty()) config.data_dir = o.data_dir;
+  if (!o.devices.empty()) config.devices = o.devices;
+  config.placement = o.devices.empty() ? config.placement : "auto";
+  if ((o.exits || o.adaptive) && config.rule != "al")
+    throw ConfigError(str(o.run, ": rule=", config.rule, " has no early exits, only al has"));
   Training training(config, load_data(config));
-  training.load(run + "/checkpoint.safetensors");
+  training.load(o.run + "/checkpoint.safetensors");
+  if (o.exits) return print_exits(training);
+  if (o.adaptive) return print_adaptive(training, *o.adaptive, o.entropy ? Confidence::kEntropy : Confidence::kMaximum);
   const Evaluation e = training.evaluate();
-  fmt::print("{} of {} test images right: {:.2f} %\n", e.correct, e.samples, 100 * e.accuracy());
+  fmt::print("{} of {} test samples right: {:.2f} %\n", e.correct, e.samples, 100 * e.accuracy());
 }
 
 }  // namespace
@@ -181,15 +232,16 @@ void add_train(CLI::App& app) {
 }
 
 void add_eval(CLI::App& app) {
-  struct Options {
-    std::string run, data_dir, devices;
-  };
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<EvalOptions>();
   CLI::App* command = app.add_subcommand("eval", "Accuracy of a saved run on the whole test set");
   command->add_option("--run", o->run, "run directory of `sluice train --out`")->required();
   command->add_option("--data-dir", o->data_dir, "folder with the data set's files [that of the run]");
   command->add_option("--devices", o->devices, "devices to evaluate on [those of the run]");
-  command->callback([o] { eval(o->run, o->data_dir, o->devices); });
+  command->add_flag("--exits", o->exits, "al: the accuracy of leaving behind each stage");
+  command->add_option("--adaptive", o->adaptive,
+                      "al: each sample leaves behind the first stage whose confidence reaches this, e.g. 0.9");
+  command->add_flag("--entropy", o->entropy, "with --adaptive: confidence is 1 - entropy, not the largest probability");
+  command->callback([o] { eval(*o); });
 }
 
 }  // namespace sluice

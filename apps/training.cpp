@@ -151,9 +151,22 @@ RunResult Training::run(const Stretch& stretch) {
   return result;
 }
 
-Evaluation Training::evaluate() {
+Evaluation Training::evaluate() { return evaluate_exit(0); }
+
+Evaluation Training::evaluate_exit(size_t exit) {
   test_loader_->seek(0);
-  return sluice::evaluate(pipeline_.stages, feed_from(*test_loader_), test_loader_->per_epoch());
+  return sluice::evaluate(pipeline_.stages, feed_from(*test_loader_), test_loader_->per_epoch(), exit);
+}
+
+AdaptiveResult Training::evaluate_adaptively(double threshold, Confidence by) {
+  test_loader_->seek(0);
+  return infer_adaptively(pipeline_.stages, feed_from(*test_loader_), test_loader_->per_epoch(),
+                          {.threshold = threshold, .by = by, .logits = !config_.faithful});
+}
+
+std::vector<CodeHealth> Training::label_health() const {
+  if (config_.rule != "al") return {};
+  return code_health(pipeline_.stages, data_.train->classes());
 }
 
 int64_t Training::total_steps() const {

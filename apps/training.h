@@ -7,6 +7,8 @@
 
 #include "apps/catalog.h"
 #include "data/loader.h"
+#include "pipeline/adaptive.h"
+#include "pipeline/code_health.h"
 #include "pipeline/evaluate.h"
 #include "pipeline/executor.h"
 #include "pipeline/trace.h"
@@ -38,6 +40,13 @@ class Training {
   RunResult run(const Stretch& stretch);
   /// Accuracy on all test images, with the newest weights.
   Evaluation evaluate();
+  /// The same through the first `exit` stages only.
+  Evaluation evaluate_exit(size_t exit);
+  /// Samples leave behind the first stage that is sure of them. Probabilities are the decoders' own where the run is
+  /// faithful (sigmoids).
+  AdaptiveResult evaluate_adaptively(double threshold, Confidence by);
+  /// Of the label codes; empty for networks without them.
+  std::vector<CodeHealth> label_health() const;
   /// All weights, buffers and optimiser state with the configuration and the position; and back, checking all of it.
   void save(const std::string& path) const;
   void load(const std::string& path);

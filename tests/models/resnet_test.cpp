@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "models/report.h"
 #include "tests/models/counts.h"
 #include "tests/support/support.h"
 
@@ -30,13 +31,15 @@ TEST(ResnetTest, AssociatedAndContrastiveHaveThePublishedParameterCounts) {
   EXPECT_EQ(total(nets), 208'676'088);
   const int64_t b[] = {66'237'700, 66'237'700, 33'469'700, 17'085'700, 8'893'700};
   ASSERT_EQ(nets.size(), 5u);
-  int64_t effective = count(nets[4].init, "stage4.b.");
+  int64_t effective = 0, affiliate = 0;
+  const std::vector<StageParams> report = parameter_report(nets);
   for (size_t i = 0; i < nets.size(); ++i) {
-    const std::string stage = "stage" + std::to_string(i);
-    EXPECT_EQ(count(nets[i].init, stage + ".b."), b[i]);
-    effective += count(nets[i].init, stage + ".f.") + count(nets[i].init, stage + ".h.");
+    EXPECT_EQ(count(nets[i].init, nets[i].name + ".b."), b[i]);
+    effective += report[i].effective;
+    affiliate += report[i].affiliate;
   }
   EXPECT_EQ(effective, 23'541'788);
+  EXPECT_EQ(affiliate, 185'134'300);
   EXPECT_EQ(total(resnet18_contrastive({.classes = 10})), 73'635'914);
 }
 

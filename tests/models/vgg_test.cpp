@@ -1,6 +1,7 @@
 // VGG's parameter counts against the published ones, and the isolation of associated stages.
 #include "models/vgg.h"
 
+#include "models/report.h"
 #include "tests/models/counts.h"
 #include "tests/support/support.h"
 
@@ -36,6 +37,17 @@ TEST(VggTest, EveryModuleOfEveryStageHasThePublishedCount) {
     EXPECT_EQ(count(nets[i].init, stage + ".g."), g[i]);
     EXPECT_EQ(count(nets[i].init, stage + ".h."), h[i]);
   }
+}
+
+TEST(VggTest, TheReportTellsWhatInferenceUsesFromWhatOnlyTrains) {
+  int64_t effective = 0, affiliate = 0;
+  for (const StageParams& s : parameter_report(vgg_associated({.classes = 200, .faithful = true}))) {
+    EXPECT_EQ(s.modules.size(), 4u);
+    effective += s.effective;
+    affiliate += s.affiliate;
+  }
+  EXPECT_EQ(effective, 11'152'784);
+  EXPECT_EQ(affiliate, 110'213'900);
 }
 
 TEST(VggTest, ThePooledBridgeIsASmallPartOfTheStage) {
