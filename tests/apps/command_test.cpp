@@ -129,7 +129,7 @@ TEST_F(CommandTest, TrainsSavesAndEvaluatesBothRules) {
       EXPECT_TRUE(fs::exists(run_dir(rule) + "/" + file)) << file;
     const Outcome evaluated = sluice("eval --run " + run_dir(rule));
     EXPECT_EQ(evaluated.status, 0) << evaluated.text;
-    EXPECT_THAT(evaluated.text, HasSubstr("of 40 test images right"));
+    EXPECT_THAT(evaluated.text, HasSubstr("of 40 test samples right"));
   }
 }
 
