@@ -32,28 +32,29 @@ struct Loader::Filler {
 
   void fill(int64_t in_epoch, int64_t begin, const Ref& images, const Ref& labels) {
     const ImageDataset& d = *dataset;
-    if (options.training && epoch != in_epoch) {
-      order = epoch_order(d.size(), options.seed, in_epoch);
-      epoch = in_epoch;
+    const Augmentation a = options.training ? options.augmentation : Augmentation{};
+    std::vector<int32_t> samples(size_t(labels.numel() / a.views), 0);
+    if (options.training) {
+      if (epoch != in_epoch) {
+        order = epoch_order(d.size(), options.seed, in_epoch);
+        epoch = in_epoch;
+      }
+      std::copy_n(order.begin() + begin, samples.size(), samples.begin());
+    } else {
+      std::iota(samples.begin(), samples.end(), int32_t(begin));
     }
-    const Augmentation none;
-    const Augmentation& a = options.training ? options.augmentation : none;
-    float* out = images.as<float>();
-    for (int64_t i = 0; i < labels.numel(); ++i) {
-      const int64_t sample = options.training ? order[size_t(begin + i)] : begin + i;
-      write_image(d, sample, a, draw_augmentation(a, options.seed, sample, in_epoch), out + i * d.image.numel());
-      labels.as<int32_t>()[i] = d.labels[size_t(sample)];
-    }
+    const ImageDraw draw{.samples = samples, .epoch = in_epoch, .seed = options.seed};
+    write_batch(d, draw, a, images.as<float>(), labels.as<int32_t>());
   }
 };
 
 Loader::Loader(std::shared_ptr<const ImageDataset> dataset, const LoaderOptions& options, Device device)
     : dataset_(std::move(dataset)), options_(options), stream_(device) {
   check(*dataset_, "dataset");
-  if (options.batch < 1 || options.depth < 1 || options.readers < 1 || options.augmentation.crop_padding < 0)
+  check(options.augmentation, *dataset_);
+  if (options.batch < 1 || options.depth < 1 || options.readers < 1)
     throw ConfigError(str("loader: batch ", options.batch, ", depth ", options.depth, ", readers ", options.readers,
-                          ", crop padding ", options.augmentation.crop_padding,
-                          ", expected positive numbers and a padding of at least 0"));
+                          ", expected positive numbers"));
   const int64_t n = dataset_->size();
   per_epoch_ = options.training ? n / options.batch : (n + options.batch - 1) / options.batch;
   if (per_epoch_ == 0)
@@ -63,7 +64,8 @@ Loader::Loader(std::shared_ptr<const ImageDataset> dataset, const LoaderOptions&
 
 void Loader::queue_fill(int64_t mb) {
   const int64_t begin = mb % per_epoch_ * options_.batch;
-  const int64_t count = std::min(options_.batch, dataset_->size() - begin);
+  const int64_t samples = std::min(options_.batch, dataset_->size() - begin);
+  const int64_t count = samples * (options_.training ? options_.augmentation.views : 1);
   Shape shape{count};
   for (int i = 0; i < 3; ++i) shape.push_back(dataset_->image[i]);
   Pending p;

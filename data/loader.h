@@ -25,7 +25,7 @@ struct LoaderOptions {
 /// A micro-batch. Its memory goes back to the loader when the last copy of the tensors is gone, and is filled again
 /// only after the work that the readers had queued by then.
 struct Batch {
-  Tensor images;  // [b, H, W, C] f32, normalised
+  Tensor images;  // [b, H, W, C] f32, normalised; b counts the views of training images
   Tensor labels;  // [b] i32
   Event ready;
 
