@@ -29,7 +29,7 @@ struct TextDataset : SampleSource {
   int64_t classes() const override { return int64_t(class_names.size()); }
   void expect_sound(const std::string& where) const override;
   /// "tokens" [b, T] i32, padded with Vocabulary::kPad, and "labels" [b] i32.
-  std::vector<BatchPort> ports(std::span<const int32_t> samples) const override;
+  std::vector<BatchPort> ports(const BatchDraw& draw) const override;
   void fill(const BatchDraw& draw, std::span<const Ref> out) const override;
 };
 

@@ -2,7 +2,7 @@
 """Times one training step of a network in PyTorch, as the associated-learning scripts train it.
 
 usage: twins.py --model vgg|resnet18|lstm|transformer --mode bp|sequential|threads [--cores N] [--batch B]
-                [--length T] [--steps S] [--warm-up W] [--encoders E] [--bf16]
+                [--length T] [--steps S] [--warm-up W] [--encoders E]
 
 Prints one line of JSON: seconds of a step (median), PyTorch's version, threads and BLAS. Written from the published
 descriptions (Wu et al., ICLR 2022, and the pipeline's readme); shares no code with them.
