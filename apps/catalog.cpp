@@ -3,7 +3,9 @@
 
 #include <cstdlib>
 
+#include "data/image_folder.h"
 #include "data/text_files.h"
+#include "engine/rng.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"
 
@@ -23,6 +25,19 @@ std::filesystem::path cache_folder() {
   if (const char* home = std::getenv("HOME"); home != nullptr && *home != 0)
     return std::filesystem::path(home) / ".cache/sluice";
   return {};
+}
+
+/// Pixels of -1 .. 1, squares of 32.
+ImageSplit load_image_folder(const std::filesystem::path& dir, const std::filesystem::path& cache) {
+  const auto part = [&](const char* name) {
+    ImageReading reading{.mean = {0.5f, 0.5f, 0.5f}, .stddev = {0.5f, 0.5f, 0.5f}};
+    if (!cache.empty()) reading.cache = cache / str("image-folder-", name, "-", path_hash((dir / name).string()));
+    return decode_images(list_class_folders(dir / name), reading);
+  };
+  ImageSplit split{part("train"), part("test")};
+  if (split.train.class_names != split.test.class_names)
+    throw DataError(str(dir.string(), ": train and test hold different classes"));
+  return split;
 }
 
 template <auto Load>
@@ -71,6 +86,10 @@ const std::vector<DataEntry>& data_sets() {
        [](const RunConfig& c) { return shared(load_cifar10(c.data_dir)); }},
       {"cifar100", "the binary version's .bin files",
        [](const RunConfig& c) { return shared(load_cifar100(c.data_dir)); }},
+      {"tinyImageNet", "tiny-imagenet-200, val as published or in folders of the classes",
+       [](const RunConfig& c) { return shared(load_tiny_imagenet(c.data_dir, cache_folder())); }},
+      {"image-folder", "train and test, each with a folder of PNG or JPEG files for every class",
+       [](const RunConfig& c) { return shared(load_image_folder(c.data_dir, cache_folder())); }},
       {"debian-topics", "what `sluice data fetch debian-topics` wrote", text<load_debian_topics>},
       {"ag_news", "train.csv and test.csv", text<load_ag_news>},
       {"dbpedia_14", "train.csv and test.csv", text<load_dbpedia>},

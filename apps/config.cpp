@@ -133,7 +133,10 @@ const std::vector<ConfigField>& config_fields() {
       {"temperature", "scpl: of the contrastive loss", &C::temperature, true},
       {"momentum", "sgd: momentum", &C::momentum, true},
       {"weight_decay", "L2 for adam and sgd, decoupled for adamw", &C::weight_decay, true},
-      {"augment", "random crop with 4 pixels of padding, and horizontal flip", &C::augment, true},
+      {"augmentation",
+       "images: none; basic: random crop with 4 pixels of padding, and flip; strong: colours and grey too (RGB); "
+       "two_views: a basic and a strong one, for scpl, which doubles the batch",
+       &C::augmentation, true},
       {"faithful", "al: the original's flattened bridges and sigmoid label decoders", &C::faithful, true},
       {"seed", "seed of initial weights, shuffling, augmentation and dropout", &C::seed, true},
       {"out", "run directory: configuration, checkpoint, metrics.csv, trace.json; a killed run resumes from it",
@@ -212,6 +215,9 @@ void check_config(const RunConfig& c) {
   expect_range<int64_t>("n_heads", c.n_heads, 1, 1024);
   if (c.embedding_dim % c.n_heads != 0 && c.model == "transformer")
     throw ConfigError(str("embedding_dim=", c.embedding_dim, " does not split into n_heads=", c.n_heads, " heads"));
+  if (c.augmentation != "none" && c.augmentation != "basic" && c.augmentation != "strong" &&
+      c.augmentation != "two_views")
+    throw ConfigError(str("augmentation='", c.augmentation, "': expected none, basic, strong or two_views"));
   expect_range("dropout", c.dropout, 0.0, 0.99);
   expect_range("temperature", c.temperature, 1e-3, 100.0);
   if (c.projector != "i" && c.projector != "l" && c.projector != "m")

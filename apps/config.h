@@ -46,7 +46,7 @@ struct RunConfig {
   double temperature = 0.1;
   double momentum = 0.9;
   double weight_decay = 0.0;
-  bool augment = true;
+  std::string augmentation = "basic";
   bool faithful = false;
   bool trace = true;
 };

@@ -33,7 +33,7 @@ RunConfig base_config(const DemoOptions& o) {
   c.width = o.width;
   c.batch = 32;
   c.lr = 3e-3;
-  c.augment = false;
+  c.augmentation = "none";
   return c;
 }
 

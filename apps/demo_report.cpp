@@ -188,7 +188,7 @@ std::string json_text(const std::vector<DemoRow>& rows, const Ceiling& ceiling) 
   j["width"] = config.width;
   j["batch"] = config.batch;
   j["epochs"] = config.epochs;
-  j["augment"] = config.augment;
+  j["augmentation"] = config.augmentation;
   j["seed"] = config.seed;
   return j.dump(2) + "\n";
 }

@@ -33,6 +33,12 @@ Feed feed_from(Loader& loader) {
   };
 }
 
+Augmentation augmentation_of(const RunConfig& c) {
+  if (c.augmentation == "none" || c.model == "lstm" || c.model == "transformer") return {};
+  if (c.augmentation == "basic") return {.crop_padding = 4, .flip = true};
+  return strong_augmentation(c.augmentation == "two_views" ? 2 : 1);
+}
+
 /// Collects the losses of a step until every stage that trains on some has reported.
 class StepCollector {
  public:
@@ -78,7 +84,7 @@ Training::Training(RunConfig config, TrainingData data) : config_(std::move(conf
   }
   placement_ = place(config_, data_, stages, int(devices_.size()), rule.error_crosses);
   for (size_t i = 0; i < devices_.size(); ++i) streams_.emplace_back(devices_[i], shares_[i]);
-  const Augmentation augmentation{.crop_padding = config_.augment ? 4 : 0, .flip = config_.augment};
+  const Augmentation augmentation = augmentation_of(config_);
   const auto seed = uint64_t(config_.seed);
   loader_ = std::make_unique<Loader>(data_.train, LoaderOptions{.batch = mb,
                                                                 .training = true,

@@ -71,7 +71,7 @@ RunConfig base(const Options& o, const std::string& model) {
   c.encoders = o.encoders;
   c.cores_per_device = 1;
   c.epochs = 1'000'000;
-  c.augment = false;
+  c.augmentation = "none";
   return c;
 }
 

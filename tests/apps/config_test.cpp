@@ -33,7 +33,7 @@ RunConfig valid() {
 TEST(ConfigTest, EveryFieldSurvivesJsonAndText) {
   RunConfig c = valid();
   c.width = 0.125;
-  c.augment = false;
+  c.trace = false;
   c.epochs = 7;
   c.devices = "cpu:0,cpu:1";
   RunConfig back;
@@ -61,7 +61,7 @@ TEST(ConfigTest, ABadValueSaysWhatIsExpected) {
   RunConfig c;
   EXPECT_EQ(message_of([&] { set_field(c, "epochs", "three"); }), "epochs='three': expected a whole number");
   EXPECT_EQ(message_of([&] { set_field(c, "epochs", "3x"); }), "epochs='3x': expected a whole number");
-  EXPECT_EQ(message_of([&] { set_field(c, "augment", "yes"); }), "augment='yes': expected true or false");
+  EXPECT_EQ(message_of([&] { set_field(c, "faithful", "yes"); }), "faithful='yes': expected true or false");
   EXPECT_EQ(message_of([&] { set_field(c, "width", ""); }), "width='': expected a number");
 }
 
