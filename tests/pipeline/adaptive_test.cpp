@@ -46,7 +46,7 @@ class Adaptive : public OnEachPlace {
     return t;
   }
 };
-INSTANTIATE_TEST_SUITE_P(Places, Adaptive, testing::ValuesIn(test_places()), place_label);
+INSTANTIATE_TEST_SUITE_P(Places, Adaptive, testing::ValuesIn(mixed_places()), place_label);
 
 /// Outputs of every exit for one batch, by stage.
 std::vector<std::vector<float>> outputs(const Trained& t, int64_t batch) {

@@ -53,7 +53,7 @@ int64_t correct_by_hand(const Trained& t, int64_t batches) {
 
 class Evaluate : public OnEachPlace {};
 class Traces : public OnEachPlace {};
-INSTANTIATE_TEST_SUITE_P(Places, Evaluate, testing::ValuesIn(test_places()), place_label);
+INSTANTIATE_TEST_SUITE_P(Places, Evaluate, testing::ValuesIn(mixed_places()), place_label);
 INSTANTIATE_TEST_SUITE_P(Places, Traces, testing::ValuesIn(test_places()), place_label);
 
 TEST_P(Evaluate, CountsWhatAPassByHandCounts) {

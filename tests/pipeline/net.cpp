@@ -78,6 +78,11 @@ std::vector<Where> test_places() {
   if (cuda_status().devices > 0) places.push_back(Where::kCuda);
   return places;
 }
+std::vector<Where> mixed_places() {
+  std::vector<Where> places = test_places();
+  if (places.size() > 1) places.push_back(Where::kMixed);
+  return places;
+}
 std::string place_label(const testing::TestParamInfo<Where>& info) {
   return info.param == Where::kCpu ? "cpu" : info.param == Where::kCuda ? "cuda" : "mixed";
 }

@@ -18,6 +18,8 @@ enum class Where : uint8_t { kCpu, kCuda, kMixed };
 Device device_of(Where where, int worker);
 /// kCpu, and kCuda where there is a GPU.
 std::vector<Where> test_places();
+/// And kMixed where there is a GPU.
+std::vector<Where> mixed_places();
 std::string place_label(const testing::TestParamInfo<Where>& info);  // "cpu"
 
 /// What the tests vary.
