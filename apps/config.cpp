@@ -128,6 +128,10 @@ const std::vector<ConfigField>& config_fields() {
       {"n_layers", "transformer: layers of a stage", &C::n_layers, true},
       {"n_heads", "transformer: attention heads", &C::n_heads, true},
       {"dropout", "transformer: share of values that dropout zeroes", &C::dropout, true},
+      {"accumulate",
+       "al: none: all stages train in all epochs; prefix: one stage more after each share of them; fixed: one stage "
+       "after the other, those before it frozen",
+       &C::accumulate, true},
       {"projector", "scpl: what a stage compares: i its feature, l a linear map of it, m two layers", &C::projector,
        true},
       {"temperature", "scpl: of the contrastive loss", &C::temperature, true},
@@ -220,6 +224,10 @@ void check_config(const RunConfig& c) {
     throw ConfigError(str("augmentation='", c.augmentation, "': expected none, basic, strong or two_views"));
   expect_range("dropout", c.dropout, 0.0, 0.99);
   expect_range("temperature", c.temperature, 1e-3, 100.0);
+  if (c.accumulate != "none" && c.accumulate != "prefix" && c.accumulate != "fixed")
+    throw ConfigError(str("accumulate='", c.accumulate, "': expected none, prefix or fixed"));
+  if (c.accumulate != "none" && c.rule != "al")
+    throw ConfigError(str("accumulate=", c.accumulate, ": rule=", c.rule, " has no shorter networks, only al has"));
   if (c.projector != "i" && c.projector != "l" && c.projector != "m")
     throw ConfigError(str("projector='", c.projector, "': expected i, l or m"));
   expect_range("momentum", c.momentum, 0.0, 0.9999);

@@ -42,6 +42,7 @@ struct RunConfig {
   int64_t n_layers = 1;
   int64_t n_heads = 6;
   double dropout = 0.3;
+  std::string accumulate = "none";
   std::string projector = "m";
   double temperature = 0.1;
   double momentum = 0.9;

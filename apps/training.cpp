@@ -42,8 +42,8 @@ Augmentation augmentation_of(const RunConfig& c) {
 /// Collects the losses of a step until every stage that trains on some has reported.
 class StepCollector {
  public:
-  StepCollector(const std::vector<StagePtr>& stages, bool all_have_losses, std::function<void(const StepReport&)> done)
-      : stages_(stages.size()), expected_(all_have_losses ? stages.size() : 1), done_(std::move(done)) {}
+  StepCollector(size_t stages, size_t with_losses, std::function<void(const StepReport&)> done)
+      : stages_(stages), expected_(with_losses), done_(std::move(done)) {}
 
   void add(const StepLosses& l) {
     if (l.values.empty()) return;  // a stage that only hands on
@@ -141,7 +141,10 @@ SettingsAt Training::settings() const {
 
 RunResult Training::run(const Stretch& stretch) {
   const bool local = !pipeline_.wiring.error_crosses;
-  StepCollector collector(pipeline_.stages, local, stretch.on_step);
+  set_modes();
+  size_t with_losses = 0;
+  for (const StagePtr& s : pipeline_.stages) with_losses += s->mode == StageMode::kTrain;
+  StepCollector collector(pipeline_.stages.size(), local ? with_losses : 1, stretch.on_step);
   RunOptions options;
   options.steps = stretch.steps;
   options.first_step = step_;
@@ -157,7 +160,26 @@ RunResult Training::run(const Stretch& stretch) {
   return result;
 }
 
-Evaluation Training::evaluate() { return evaluate_exit(0); }
+/// How many stages train at the step that comes next, or have trained: each gets the same share of the epochs.
+size_t Training::active_stages() const {
+  const int64_t stages = int64_t(pipeline_.stages.size());
+  if (config_.accumulate == "none") return size_t(stages);
+  return size_t(std::min(stages, 1 + step_ / steps_per_epoch_ * stages / config_.epochs));
+}
+
+void Training::set_modes() {
+  const size_t active = active_stages();
+  for (size_t i = 0; i < pipeline_.stages.size(); ++i)
+    pipeline_.stages[i]->mode = i >= active                                       ? StageMode::kIdle
+                                : config_.accumulate == "fixed" && i + 1 < active ? StageMode::kFrozen
+                                                                                  : StageMode::kTrain;
+}
+
+Evaluation Training::evaluate() {
+  size_t trained = 0;
+  for (const StagePtr& s : pipeline_.stages) trained += s->mode != StageMode::kIdle;
+  return evaluate_exit(trained);
+}
 
 Evaluation Training::evaluate_exit(size_t exit) {
   test_loader_->seek(0);

@@ -38,7 +38,7 @@ class Training {
 
   /// Trains on from step(). A stretch may end early at a stop. Throws what execute() throws.
   RunResult run(const Stretch& stretch);
-  /// Accuracy on all test images, with the newest weights.
+  /// Accuracy on all test samples, with the newest weights, behind the last stage that has begun to train.
   Evaluation evaluate();
   /// The same through the first `exit` stages only.
   Evaluation evaluate_exit(size_t exit);
@@ -69,6 +69,8 @@ class Training {
  private:
   std::vector<StagePtr> make_stages(const ModelEntry& model);
   void set_word_vectors();
+  void set_modes();
+  size_t active_stages() const;
   SettingsAt settings() const;
 
   RunConfig config_;

@@ -26,11 +26,18 @@ void expect_streams(const Pipeline& p) {
     }
 }
 
+void expect_modes(const Pipeline& p) {
+  for (const StagePtr& s : p.stages)
+    if (s->mode != StageMode::kTrain && p.wiring.error_crosses)
+      throw ScheduleError(str(s->name, ": its error comes from later stages, so it can be neither frozen nor idle"));
+}
+
 /// One run: what is made before the first action and taken down after the last.
 class Session {
  public:
   Session(Pipeline& p, const RunOptions& options)
       : pipeline_(p), streams_(streams_of(p)), net_(p.report.channels, streams_), run_(p, options, net_) {
+    expect_modes(p);
     for (const StagePtr& s : p.stages) {
       Tensor flag = s->finite;
       const int32_t one[] = {1};

@@ -13,6 +13,14 @@ namespace sluice {
 /// The settings of each parameter group at a step.
 using SettingsAt = std::function<std::vector<GroupSettings>(int64_t step)>;
 
+/// Whether a run changes a stage. Other than kTrain is for rules whose error does not cross stages (layer
+/// accumulation).
+enum class StageMode : uint8_t {
+  kTrain,
+  kFrozen,  // forward only, as in evaluation
+  kIdle     // not even that: later stages get nothing
+};
+
 /// Body, weights and optimiser of one stage. Its worker's thread uses it while a run lasts. Stages of one worker share
 /// their stream.
 class Stage {
@@ -36,7 +44,8 @@ class Stage {
   const OptimizerPtr optimizer;
   SettingsAt settings;
   Ledger ledger;
-  const Tensor finite;  // i32 [1]: 0 from the first loss of a run on that is not finite
+  StageMode mode = StageMode::kTrain;  // of the next run
+  const Tensor finite;                 // i32 [1]: 0 from the first loss of a run on that is not finite
 };
 using StagePtr = std::unique_ptr<Stage>;
 

@@ -131,17 +131,23 @@ void Worker::forward(const Action& a) {
   Flight& f = live_[key(a)];
   const int64_t mb = run_.options.first_step * mbs_per_step() + a.mb;
   const std::vector<Var> feed = fed(a), in = inputs(a, f);
+  const bool trains = s.mode == StageMode::kTrain;
+  if (s.mode == StageMode::kIdle) {
+    hand_on(a, {.out = Bundle(s.body->out_ports().size()), .losses = {}}, f);
+    return;
+  }
   Ctx ctx{.stream = s.stream,
           .weights = rule(a).forward_weights(s, a),
           .arena = s.arena,
           .ledger = s.ledger,
-          .tape = &f.tape,
+          .tape = trains ? &f.tape : nullptr,
           .rng = {run_.options.seed, mb * run_.options.samples_per_mb, uint32_t(a.view)},
-          .training = true};
+          .training = trains};
   StageOutput out = s.body->forward(ctx, feed, in, 1.0f / float(mbs_per_step()));
   hand_on(a, out, f);
   for (Var& v : f.in) v.value = {};
   for (const Var& v : out.out) f.out.push_back({{}, v.node});
+  if (!trains) return;
   for (const Var& loss : out.losses) flag_non_finite(s.stream, loss.value, s.finite);
   logs_.at(a.stage).add(s.stream, mb / mbs_per_step(), mb % mbs_per_step(), out.losses);
   f.losses = std::move(out.losses);
@@ -201,6 +207,10 @@ void Worker::hand_on(const Action& a, const StageOutput& out, const Flight& f) {
 void Worker::backward(const Action& a) {
   Stage& s = stage(a);
   const bool both = a.what == Do::kBackward;
+  if (s.mode != StageMode::kTrain) {
+    live_.erase(key(a));
+    return;
+  }
   Flight& f = live_.at(key(a));
   f.backward_weights = rule(a).backward_weights(s, a);
   BackwardCtx ctx{s.stream, f.backward_weights, s.arena, s.ledger};
@@ -249,6 +259,7 @@ void Worker::hand_back(const Action& a, Flight& f) {
 
 void Worker::backward_weight(const Action& a) {
   Stage& s = stage(a);
+  if (s.mode != StageMode::kTrain) return;
   Flight& f = live_.at(key(a));
   BackwardCtx ctx{s.stream, f.backward_weights, s.arena, s.ledger};
   f.tape.backward_weight(ctx);
@@ -258,7 +269,7 @@ void Worker::backward_weight(const Action& a) {
 void Worker::update(const Action& a) {
   Stage& s = stage(a);
   const int64_t step = run_.options.first_step + a.mb / mbs_per_step();
-  rule(a).update(s, step);
+  if (s.mode == StageMode::kTrain) rule(a).update(s, step);
   logs_.at(a.stage).end_step(s.stream, step);
 }
 

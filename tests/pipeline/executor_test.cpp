@@ -78,6 +78,32 @@ TEST_P(Executor, EveryModeOfAssociatedLearningGivesTheWeightsOfSequential) {
   }
 }
 
+TEST_P(Executor, FrozenStagesKeepTheirWeightsAndIdleOnesDoNothing) {
+  for (const char* schedule : {"associated", "associated_streaming"}) {
+    const Placement placement = schedule == std::string("associated") ? all_on_one(3) : one_each(3);
+    Trained whole = make_trained(net({.local_losses = true}), schedule, placement, 2);
+    const auto initial = whole.weights();
+    const auto all = weights_after(whole, 6);
+    Trained prefix = make_trained(net({.local_losses = true}), schedule, placement, 2);
+    prefix.pipeline.stages[2]->mode = StageMode::kIdle;
+    const auto two = weights_after(prefix, 6);
+    EXPECT_EQ(two[0], all[0]);
+    EXPECT_EQ(two[1], all[1]);
+    EXPECT_EQ(two[2], initial[2]);
+    Trained fixed = make_trained(net({.local_losses = true}), schedule, placement, 2);
+    fixed.pipeline.stages[0]->mode = StageMode::kFrozen;
+    fixed.pipeline.stages[2]->mode = StageMode::kIdle;
+    const auto middle = weights_after(fixed, 6);
+    EXPECT_EQ(middle[0], initial[0]);  // running statistics too
+    EXPECT_NE(middle[1], initial[1]);
+    EXPECT_NE(middle[1], all[1]);
+    EXPECT_EQ(middle[2], initial[2]);
+  }
+  Trained ends = make_trained(net(), "one_device", all_on_one(3), 1);
+  ends.pipeline.stages[0]->mode = StageMode::kFrozen;
+  EXPECT_THROW(execute(ends.pipeline, run_options(2)), ScheduleError);
+}
+
 TEST_P(Executor, ARunInTwoPartsIsTheSameRun) {
   Trained whole = make_trained(net(), "gpipe", one_each(3), 2), parts = make_trained(net(), "gpipe", one_each(3), 2);
   const auto expected = weights_after(whole, 6);
