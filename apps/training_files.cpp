@@ -41,6 +41,7 @@ void Training::load(const std::string& path) {
     throw DataError(str(path, ": step '", text, "' in its metadata, expected a whole number"));
   load_checkpoint(file, path, parts_of(pipeline_.stages));
   step_ = step;
+  set_modes();
 }
 
 }  // namespace sluice
