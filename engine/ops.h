@@ -67,6 +67,41 @@ Var dropout_add(Ctx& c, const Var& x, const Var& residual, float p, uint64_t pat
 /// that the run ends with its NumericError. The table's gradient is dense and does not depend on the team.
 Var embedding(Ctx& c, const Tensor& ids, const Param& table, DType dtype = DType::kF32);
 
+// ---- recurrent: sequences are time-major, x [T, B, in] ----
+/// One direction of an LSTM. Gates in the order i, f, g, o.
+struct LstmParams {
+  Param w_ih, w_hh;  // [4H, in], [4H, H]
+  Param b_ih, b_hh;  // [4H]; their sum counts
+};
+/// Before the first step or behind the last. Undefined before the first: 0.
+struct LstmState {
+  Var h, c;  // [B, H] as x, [B, H] f32
+};
+struct LstmOutput {
+  Var y;     // [T, B, H]
+  Var h, c;  // the last state
+};
+struct LstmOptions {
+  Tensor mask{};         // [T, B] u8; where 0 the state is carried on and y is 0. Undefined: no padding
+  bool reverse = false;  // from the last step to the first
+};
+/// A gradient may reach any of the outputs, and flows to x and to the initial state.
+LstmOutput lstm(Ctx& c, const Var& x, const LstmParams& p, const LstmState& initial = {}, const LstmOptions& o = {});
+
+/// Both directions over the same sequence. `reverse` begins at the last step: its last state is behind step 0.
+struct BiLstmParams {
+  LstmParams forward, reverse;
+};
+struct BiLstmState {
+  LstmState forward, reverse;
+};
+struct BiLstmOutput {
+  Var y;  // [T, B, 2H]: forward, then reverse
+  BiLstmState last;
+};
+BiLstmOutput bi_lstm(Ctx& c, const Var& x, const BiLstmParams& p, const BiLstmState& initial = {},
+                     const Tensor& mask = {});
+
 // ---- losses: scalars [1]; `weight` multiplies loss and gradient (1 / micro-batches) ----
 /// Mean over rows of -log softmax(logits)[label]. logits [B, K] f32, labels [B] i32.
 Var softmax_cross_entropy(Ctx& c, const Var& logits, const Tensor& labels, float weight = 1.0f);

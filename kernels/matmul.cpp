@@ -24,9 +24,11 @@ struct Problem {
   DType dtype, w_dtype;
   bool bias = false;
   Act act = Act::kNone;
+  bool accumulate = false;
+  bool w_reused = false;
 
   std::vector<int64_t> key(const CpuContext& c) const {
-    return {rows, in, out, int64_t(dtype), int64_t(w_dtype), bias, int64_t(act), c.team};
+    return {rows, in, out, int64_t(dtype), int64_t(w_dtype), bias, int64_t(act), accumulate, w_reused, c.team};
   }
 };
 
@@ -42,10 +44,14 @@ struct Layouts {
   }
 };
 
-dnnl::primitive_attr attributes(Act act = Act::kNone) {
+dnnl::primitive_attr attributes(bool accumulate = false, Act act = Act::kNone) {
   dnnl::primitive_attr a;
   a.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   dnnl::post_ops ops;
+  if (accumulate) {
+    ops.append_sum(1.0f);
+    a.set_post_ops(ops);
+  }
   switch (act) {
     case Act::kNone:
       return a;
@@ -86,10 +92,10 @@ Forward::desc forward_desc(const Problem& p, const Layouts& l, bool plain_weight
 Plan forward_plan(const Problem& p, onednn::Library& lib) {
   // f32: packed weights are up to 1.5 times faster while they are small; large ones cost more to pack than they gain.
   // bf16: packed weights win at every size, and f32 masters have to be converted anyway.
-  const bool plain = p.dtype == DType::kF32 && p.in * p.out > (1 << 18);
+  const bool plain = p.dtype == DType::kF32 && p.in * p.out > (1 << 18) && !p.w_reused;
   const Layouts l(p);
   const Forward::desc d = forward_desc(p, l, plain);
-  const auto pd = onednn::choose(Forward::primitive_desc(d, attributes(p.act), lib.engine));
+  const auto pd = onednn::choose(Forward::primitive_desc(d, attributes(p.accumulate, p.act), lib.engine));
   std::vector<Argument> a{{DNNL_ARG_SRC, Role::kInput, l.x, pd.src_desc()},
                           {DNNL_ARG_WEIGHTS, Role::kWeight, l.w, pd.weights_desc()},
                           {DNNL_ARG_DST, Role::kOutput, l.y, pd.dst_desc()}};
@@ -97,16 +103,16 @@ Plan forward_plan(const Problem& p, onednn::Library& lib) {
   return {lib, p.name, pd, a};
 }
 
-/// dz w by the library's matmul, everything plain.
-Plan product_plan(const Problem& p, onednn::Library& lib) {
+/// dz w by the library's matmul, which alone can add to what is there.
+Plan product_plan(const Problem& p, bool plain, onednn::Library& lib) {
   const Layouts l(p);
-  const dnnl::matmul::desc d(l.y, l.w, l.x);
-  const auto pd = onednn::choose(dnnl::matmul::primitive_desc(d, attributes(), lib.engine));
+  const dnnl::matmul::desc d(l.y, matrix(p.out, p.in, p.dtype, plain), l.x);
+  const auto pd = onednn::choose(dnnl::matmul::primitive_desc(d, attributes(p.accumulate), lib.engine));
   return {lib,
           p.name,
           pd,
           {{DNNL_ARG_SRC, Role::kInput, l.y, l.y},
-           {DNNL_ARG_WEIGHTS, Role::kWeight, l.w, l.w},
+           {DNNL_ARG_WEIGHTS, Role::kWeight, l.w, pd.weights_desc()},
            {DNNL_ARG_DST, Role::kOutput, l.x, l.x}}};
 }
 
@@ -114,7 +120,7 @@ Plan backward_data_plan(const Problem& p, onednn::Library& lib) {
   // f32: the plain GEMM is up to 25 % faster than packed kernels, and never slower once packing is counted, but for a
   // narrow result, where matmul is. bf16: packed kernels are 1.3 to 7 times faster.
   const bool plain = p.dtype == DType::kF32;
-  if (plain && p.in <= 16) return product_plan(p, lib);
+  if (p.accumulate || (plain && p.in <= 16)) return product_plan(p, plain, lib);
   const Layouts l(p);
   const BackwardData::desc d(l.x, matrix(p.out, p.in, p.dtype, plain), l.y);
   const Forward::primitive_desc hint(forward_desc(p, l, plain), attributes(), lib.engine);
@@ -146,7 +152,7 @@ Plan backward_weights_plan(const Problem& p, onednn::Library& lib) {
 
 void Matmul::cpu(CpuContext& c) const {
   if (y.numel() == 0) return;
-  const Problem p{kName, x.dim(0), x.dim(1), w.dim(0), x.dtype, w.dtype, bias.defined(), act};
+  const Problem p{kName, x.dim(0), x.dim(1), w.dim(0), x.dtype, w.dtype, bias.defined(), act, accumulate, w_reused};
   Plan& run = onednn::plan(c, p, forward_plan);
   if (p.bias) return run.run(c, {{x.data}, {w.data, w_version}, {y.data}, {bias.data}});
   run.run(c, {{x.data}, {w.data, w_version}, {y.data}});
@@ -154,7 +160,7 @@ void Matmul::cpu(CpuContext& c) const {
 
 void MatmulGradInput::cpu(CpuContext& c) const {
   if (dx.numel() == 0) return;
-  const Problem p{kName, dx.dim(0), dx.dim(1), w.dim(0), dz.dtype, w.dtype};
+  const Problem p{kName, dx.dim(0), dx.dim(1), w.dim(0), dz.dtype, w.dtype, false, Act::kNone, accumulate};
   onednn::plan(c, p, backward_data_plan).run(c, {{dz.data}, {w.data, w_version}, {dx.data}});
 }
 

@@ -1,4 +1,5 @@
-// y = act(x w^T + b) and its gradients: dx = dz w, dw (+)= dz^T x, db (+)= column sums of dz. No operands may overlap.
+// y = act(x w^T + b) and its gradients: dx (+)= dz w, dw (+)= dz^T x, db (+)= column sums of dz. No operands may
+// overlap.
 #pragma once
 
 #include "kernels/activation.h"
@@ -23,7 +24,8 @@ inline void expect_f32_vector(const char* op, const char* what, const ConstRef& 
 }
 }  // namespace detail
 
-/// y = act(x w^T + bias), products summed in f32. On a CPU without bf16 arithmetic, bf16 is a DTypeError when it runs.
+/// y = act(x w^T + bias), or y += x w^T; products summed in f32. On a CPU without bf16 arithmetic, bf16 is a DTypeError
+/// when it runs.
 struct Matmul {
   static constexpr const char* kName = "matmul";
   ConstRef x;     // [rows, in], f32 or bf16
@@ -31,7 +33,9 @@ struct Matmul {
   ConstRef bias;  // [out], f32; or undefined
   Ref y;          // [rows, out], as x
   Act act = Act::kNone;
-  uint64_t w_version = 0;  // equal numbers promise equal contents at w.data; 0: unknown, never cached
+  uint64_t w_version = 0;   // equal numbers promise equal contents at w.data; 0: unknown, never cached
+  bool accumulate = false;  // add to what is there; without bias and activation
+  bool w_reused = false;    // a version is read many times, as at each time step: packing it pays whatever it costs
 
   void check() const {
     expect_float(kName, "x", x.dtype);
@@ -43,20 +47,27 @@ struct Matmul {
     detail::expect_f32_vector(kName, "bias", bias, w.dim(0));
     expect_dtype(kName, "y", y.dtype, x.dtype);
     expect_shape(kName, "y", y.shape, {x.dim(0), w.dim(0)});
+    if (accumulate && (bias.defined() || act != Act::kNone))
+      throw ConfigError("matmul: bias or activation with accumulate, expected neither");
   }
   Operands operands() const { return {{x, w, bias}, {y}}; }
-  Cost cost() const { return operands().once(2 * x.numel() * w.dim(0) + y.numel() * (bias.defined() ? 1 : 0)); }
+  Cost cost() const {
+    Cost c = operands().once(2 * x.numel() * w.dim(0) + y.numel() * (bias.defined() ? 1 : 0));
+    c.read += accumulate ? y.bytes() : 0;
+    return c;
+  }
   void cpu(CpuContext&) const;
   void cuda(CudaContext&) const;
 };
 
-/// dx = dz w.
+/// dx (+)= dz w.
 struct MatmulGradInput {
   static constexpr const char* kName = "matmul_grad_input";
-  ConstRef dz;             // [rows, out], f32 or bf16; the gradient before the activation
-  ConstRef w;              // [out, in], as dz or f32
-  Ref dx;                  // [rows, in], as dz
-  uint64_t w_version = 0;  // as in Matmul
+  ConstRef dz;              // [rows, out], f32 or bf16; the gradient before the activation
+  ConstRef w;               // [out, in], as dz or f32
+  Ref dx;                   // [rows, in], as dz
+  uint64_t w_version = 0;   // as in Matmul
+  bool accumulate = false;  // add to what is there
 
   void check() const {
     expect_float(kName, "dz", dz.dtype);
@@ -69,7 +80,11 @@ struct MatmulGradInput {
     expect_shape(kName, "dx", dx.shape, {dz.dim(0), w.dim(1)});
   }
   Operands operands() const { return {{dz, w}, {dx}}; }
-  Cost cost() const { return operands().once(2 * dz.numel() * w.dim(1)); }
+  Cost cost() const {
+    Cost c = operands().once(2 * dz.numel() * w.dim(1));
+    c.read += accumulate ? dx.bytes() : 0;
+    return c;
+  }
   void cpu(CpuContext&) const;
   void cuda(CudaContext&) const;
 };

@@ -158,11 +158,11 @@ void Matmul::cuda(CudaContext& c) const {
   const int64_t rows = x.dim(0), in = x.dim(1), out = w.dim(0);
   if (y.numel() == 0) return;
   if (in == 0) {
-    passes::zero(c, y);
+    if (!accumulate) passes::zero(c, y);
     return passes::bias_act(c, kName, y, bias, act);
   }
   const RoundedWeight rounded(w, x.dtype);
-  Gemm g{out, rows, in, true, false, rounded.expected(w), x.data, y.data, x.dtype, y.dtype};
+  Gemm g{out, rows, in, true, false, rounded.expected(w), x.data, y.data, x.dtype, y.dtype, accumulate};
   bool fused = false;
   if (const auto epilogue = epilogue_of(*this)) {
     Gemm whole = g;
@@ -180,9 +180,9 @@ void Matmul::cuda(CudaContext& c) const {
 void MatmulGradInput::cuda(CudaContext& c) const {
   const int64_t rows = dz.dim(0), out = dz.dim(1), in = w.dim(1);
   if (dx.numel() == 0) return;
-  if (out == 0) return passes::zero(c, dx);
+  if (out == 0) return accumulate ? void() : passes::zero(c, dx);
   const RoundedWeight rounded(w, dz.dtype);
-  Gemm g{in, rows, out, false, false, rounded.expected(w), dz.data, dx.data, dz.dtype, dx.dtype};
+  Gemm g{in, rows, out, false, false, rounded.expected(w), dz.data, dx.data, dz.dtype, dx.dtype, accumulate};
   const GemmPlan& plan = plan_for(c, g);
   auto* scratch = static_cast<std::byte*>(c.workspace(rounded.bytes + plan.workspace));
   g.a = rounded.place(c, kName, w, dz.dtype, scratch);

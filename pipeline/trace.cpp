@@ -24,6 +24,9 @@ const char* category(Do what) {
       return "send";
     case Do::kRecv:
       return "receive";
+    case Do::kArrive:
+    case Do::kAwait:
+      return "meet";
   }
   return "?";
 }

@@ -14,6 +14,7 @@
 #include "kernels/embedding.h"
 #include "kernels/fill.h"
 #include "kernels/iota.h"
+#include "kernels/lstm_cell.h"
 #include "kernels/matmul.h"
 #include "kernels/max_pool.h"
 #include "kernels/mse.h"
@@ -186,6 +187,33 @@ TEST_P(TrafficTest, BatchNorm) {
       {.read = -3 * kVector, .why = "one row of the statistics is needed"});
 }
 
+TEST_P(TrafficTest, LstmCell) {
+  constexpr int64_t kHidden = kCols;
+  const Tensor gates = random({kRows, 4 * kHidden}), before = floats({kRows, kHidden}), c = floats({kRows, kHidden}, 2);
+  const Tensor h = random({kRows, kHidden}, 3), y = random({kRows, 2 * kHidden}, 4), dc = floats({kRows, kHidden}, 5);
+  std::vector<uint8_t> bits(size_t(kRows), 1);
+  kernels::LstmCell forward{
+      .gates = gates.ref(), .c_previous = before.cref(), .c = c.ref(), .h = h.ref(), .y = y.ref(), .column = kHidden};
+  kernels::LstmCellGrad backward{.gates = gates.ref(),
+                                 .c = c.cref(),
+                                 .c_previous = before.cref(),
+                                 .dy = y.cref(),
+                                 .dh = h.ref(),
+                                 .dc = dc.ref(),
+                                 .column = kHidden};
+  expect_traffic(forward);
+  expect_traffic(backward);
+  bits[3] = bits[70] = 0;
+  const Tensor mask = Tensor::from<uint8_t>(s, bits, {kRows});
+  forward.mask = backward.mask = mask.cref();
+  forward.h_previous = h.cref();
+  const int64_t padded = 2 * kHidden;
+  const char* const why = "padding leaves its gates, or its states, alone; threads of a sample load its mask";
+  expect_traffic(forward, {.read = -padded * 3 * size, .written = -padded * 4 * size, .loads = 1.1, .why = why});
+  expect_traffic(backward,
+                 {.read = -padded * (6 * size + 12), .written = -padded * (size + 4), .loads = 1.1, .why = why});
+}
+
 class UpdateTrafficTest : public TrafficTest {};
 INSTANTIATE_TEST_SUITE_P(Types, UpdateTrafficTest, testing::Values(DType::kF32),
                          [](const auto& of) { return name(of.param); });
@@ -232,6 +260,9 @@ TEST_P(TrafficTest, Products) {
   expect_traffic(kernels::Matmul{.x = x.cref(), .w = w.cref(), .bias = bias.cref(), .y = y.ref(), .act = Act::kRelu},
                  {.read = pass, .written = pass, .loads = 1.6, .why = "bias and activation have a pass of their own"});
   expect_traffic(kernels::MatmulGradInput{.dz = y.cref(), .w = w.cref(), .dx = dx.ref()});
+  launch(kernels::FillConstant{.y = dx.ref(), .value = 1}, s);
+  expect_traffic(kernels::Matmul{.x = x.cref(), .w = w.cref(), .bias = {}, .y = y.ref(), .accumulate = true});
+  expect_traffic(kernels::MatmulGradInput{.dz = y.cref(), .w = w.cref(), .dx = dx.ref(), .accumulate = true});
   expect_traffic(
       kernels::MatmulGradWeight{.x = x.cref(), .dz = y.cref(), .dw = dw.ref(), .db = db.ref(), .accumulate_w = true},
       {.read = 33 * 20 * size + 20 * 4, .written = 20 * 4, .why = "db is a pass over dz, in two steps"});

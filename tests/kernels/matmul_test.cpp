@@ -118,6 +118,51 @@ TEST_P(MatmulTest, GradientsMatchTheDefinition) {
   }
 }
 
+TEST_P(MatmulTest, ProductsAreAddedToWhatIsThere) {
+  const Stream s(device());
+  for (const DType t : dtypes(device()))
+    for (const Size& z : kSizes)
+      for (const bool reused : {false, true}) {
+        SCOPED_TRACE(testing::Message() << text(z) << " " << name(t) << " reused " << reused);
+        const Tensor x = random(s, {z.rows, z.in}, 1, -1, 1, t), w = random(s, {z.out, z.in}, 2),
+                     dz = random(s, {z.rows, z.out}, 3, -1, 1, t);
+        const Guarded y(s, {z.rows, z.out}, t), dx(s, {z.rows, z.in}, t);
+        copy(s, random(s, {z.rows, z.out}, 4, -1, 1, t), y.tensor());
+        copy(s, random(s, {z.rows, z.in}, 5, -1, 1, t), dx.tensor());
+        const auto xs = to_double(s, x), ds = to_double(s, dz), ys = to_double(s, y.tensor()),
+                   dxs = to_double(s, dx.tensor());
+        auto ws = to_double(s, w);
+        if (t == DType::kBF16)
+          for (double& v : ws) v = double(float(bf16(float(v))));  // as it is packed
+        auto sum = product(
+            z.rows, z.in, z.out, [&](int64_t i, int64_t k) { return xs[size_t(i * z.in + k)]; },
+            [&](int64_t k, int64_t j) { return ws[size_t(j * z.in + k)]; });
+        auto grad = product(
+            z.rows, z.out, z.in, [&](int64_t i, int64_t k) { return ds[size_t(i * z.out + k)]; },
+            [&](int64_t k, int64_t j) { return ws[size_t(k * z.in + j)]; });
+        for (size_t i = 0; i < sum.size(); ++i) sum[i] += ys[i];
+        for (size_t i = 0; i < grad.size(); ++i) grad[i] += dxs[i];
+        launch(
+            kernels::Matmul{
+                .x = x.cref(), .w = w.cref(), .bias = {}, .y = y.ref(), .accumulate = true, .w_reused = reused},
+            s);
+        launch(kernels::MatmulGradInput{.dz = dz.cref(), .w = w.cref(), .dx = dx.ref(), .accumulate = true}, s);
+        expect_close(to_double(s, y.tensor()), sum, bound(t));
+        expect_close(to_double(s, dx.tensor()), grad, bound(t));
+        y.check();
+        dx.check();
+      }
+}
+
+TEST_P(MatmulTest, AReusedWeightGivesTheSameProduct) {
+  const Stream s(device());
+  const Tensor x = random(s, {7, 600}, 1), w = random(s, {500, 600}, 2);
+  const Tensor once = Tensor::empty(s, {7, 500}), many = Tensor::empty(s, {7, 500});
+  launch(kernels::Matmul{.x = x.cref(), .w = w.cref(), .bias = {}, .y = once.ref()}, s);
+  launch(kernels::Matmul{.x = x.cref(), .w = w.cref(), .bias = {}, .y = many.ref(), .w_reused = true}, s);
+  expect_close(to_double(s, many), to_double(s, once), 1e-6);
+}
+
 TEST_P(MatmulTest, AccumulatingRoundsLikeAddingFinishedGradients) {
   const Stream s(device());
   for (const Size& z : {Size{33, 129, 65}, Size{17, 10, 70}, Size{40, 65, 1}, Size{0, 8, 5}}) {
@@ -153,6 +198,9 @@ TEST_P(MatmulTest, WrongOperandsThrowBeforeAnythingIsQueued) {
   EXPECT_THROW(run({.x = x.cref(), .w = w.cref(), .bias = b.cref(), .y = x.ref()}), ShapeError);
   EXPECT_THROW(run({.x = ints.cref(), .w = w.cref(), .bias = {}, .y = y.ref()}), DTypeError);
   EXPECT_THROW(run({.x = half.cref(), .w = w.cref(), .bias = {}, .y = y.ref()}), DTypeError);
+  EXPECT_THROW(run({.x = x.cref(), .w = w.cref(), .bias = b.cref(), .y = y.ref(), .accumulate = true}), ConfigError);
+  EXPECT_THROW(run({.x = x.cref(), .w = w.cref(), .bias = {}, .y = y.ref(), .act = Act::kTanh, .accumulate = true}),
+               ConfigError);
   EXPECT_THROW(launch(kernels::MatmulGradInput{.dz = x.cref(), .w = w.cref(), .dx = y.ref()}, s), ShapeError);
   EXPECT_THROW(launch(kernels::MatmulGradWeight{.x = x.cref(), .dz = y.cref(), .dw = y.ref(), .db = {}}, s),
                ShapeError);
