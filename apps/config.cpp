@@ -146,6 +146,9 @@ const std::vector<ConfigField>& config_fields() {
       {"out", "run directory: configuration, checkpoint, metrics.csv, trace.json; a killed run resumes from it",
        &C::out, false},
       {"checkpoint_every", "steps between checkpoints; 0: at the end of each epoch", &C::checkpoint_every, false},
+      {"train_accuracy", "evaluate the training set too after each epoch, untimed", &C::train_accuracy, false},
+      {"repeat", "train so often, with seeds seed, seed + 1, ...; runs go to turn-0, turn-1, ... of --out", &C::repeat,
+       false},
       {"trace", "write trace.json (Chrome, Perfetto) of the first steps", &C::trace, false},
   };
   return fields;
@@ -200,6 +203,7 @@ void check_config(const RunConfig& c) {
   if (c.batch % c.micro_batches != 0)
     throw ConfigError(str("batch=", c.batch, " does not split into micro_batches=", c.micro_batches, " equal parts"));
   expect_range<int64_t>("epochs", c.epochs, 1, 1'000'000);
+  expect_range<int64_t>("repeat", c.repeat, 1, 1000);
   expect_range<int64_t>("max_steps", c.max_steps, 0, int64_t{1} << 40);
   expect_range<int64_t>("cores_per_device", c.cores_per_device, 0, 4096);
   expect_range<int64_t>("checkpoint_every", c.checkpoint_every, 0, int64_t{1} << 40);

@@ -50,6 +50,8 @@ struct RunConfig {
   std::string augmentation = "basic";
   bool faithful = false;
   bool trace = true;
+  bool train_accuracy = false;
+  int64_t repeat = 1;
 };
 
 /// One field: its key, what it is for, and where it lies.

@@ -12,7 +12,7 @@
 namespace sluice {
 namespace {
 
-constexpr const char* kHeader = "step,epoch,loss,samples_per_s,train_seconds,test_accuracy";
+constexpr const char* kHeader = "step,epoch,loss,samples_per_s,train_seconds,test_accuracy,train_accuracy";
 
 /// The number in column `index` of a row, or nothing when it is not one.
 std::optional<double> column(const std::string& row, int index) {
@@ -41,6 +41,15 @@ void write_file(const std::string& path, const std::string& content) {
   if (error) throw DataError(str(path, ": cannot be written: ", error.message()));
 }
 
+std::string results_csv(const std::vector<ResultRow>& rows) {
+  std::string text = "turn,train_acc,test_acc,train_time\n";
+  for (const ResultRow& r : rows)
+    text += fmt::format("{},{},{:.4f},{:.3f}\n", r.turn,
+                        r.train_accuracy ? fmt::format("{:.4f}", 100 * *r.train_accuracy) : "", 100 * r.test_accuracy,
+                        r.train_seconds);
+  return text;
+}
+
 RunDir::RunDir(std::filesystem::path dir) : dir_(std::move(dir)) {
   std::error_code error;
   std::filesystem::create_directories(dir_, error);
@@ -66,8 +75,9 @@ double RunDir::open_metrics(int64_t step) const {
 
 void RunDir::append(const MetricsRow& r) const {
   std::ofstream out(metrics(), std::ios::app);
-  out << fmt::format("{},{},{:.6g},{:.1f},{:.3f},{}\n", r.step, r.epoch, r.loss, r.samples_per_s, r.train_seconds,
-                     r.test_accuracy ? fmt::format("{:.4f}", *r.test_accuracy) : "")
+  const auto optional = [](const std::optional<double>& v) { return v ? fmt::format("{:.4f}", *v) : ""; };
+  out << fmt::format("{},{},{:.6g},{:.1f},{:.3f},{},{}\n", r.step, r.epoch, r.loss, r.samples_per_s, r.train_seconds,
+                     optional(r.test_accuracy), optional(r.train_accuracy))
       << std::flush;
   if (!out) throw DataError(str(metrics(), ": cannot be written: ", std::strerror(errno)));
 }

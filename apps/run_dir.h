@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "apps/config.h"
 
@@ -15,8 +16,8 @@ struct MetricsRow {
   int64_t step = 0, epoch = 0;
   double loss = 0;
   double samples_per_s = 0;
-  double train_seconds = 0;               // cumulative, evaluation left out
-  std::optional<double> test_accuracy{};  // at the end of an epoch
+  double train_seconds = 0;                                 // cumulative, evaluation left out
+  std::optional<double> test_accuracy{}, train_accuracy{};  // at the end of an epoch
 };
 
 class RunDir {
@@ -39,6 +40,15 @@ class RunDir {
   std::string metrics() const { return (dir_ / "metrics.csv").string(); }
   std::filesystem::path dir_;
 };
+
+/// One epoch of one of several runs, in the columns of the original's result files: turn, train_acc, test_acc (both in
+/// percent, train_acc empty where it was not asked for) and train_time, the cumulative seconds of training.
+struct ResultRow {
+  int64_t turn = 0;
+  std::optional<double> train_accuracy{};
+  double test_accuracy = 0, train_seconds = 0;
+};
+std::string results_csv(const std::vector<ResultRow>& rows);
 
 /// Writes a whole file under a temporary name, then renames it. Throws DataError with the path and the reason.
 void write_file(const std::string& path, const std::string& content);

@@ -1,12 +1,15 @@
 // `sluice train` and `sluice eval`.
 #include <fmt/format.h>
 
+#include <cmath>
 #include <csignal>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <sstream>
 
 #include "apps/commands.h"
+#include "apps/event_file.h"
 #include "apps/progress.h"
 #include "apps/run_dir.h"
 #include "apps/table.h"
@@ -57,10 +60,12 @@ std::string describe(const Training& t) {
 /// Trains to the configured end, with checkpoints, metrics and the bar.
 class TrainRun {
  public:
-  explicit TrainRun(Training& t) : training_(t) {
+  /// `turn`: which of the configured repetitions it is; a row for each epoch goes to `results`.
+  TrainRun(Training& t, int64_t turn, std::vector<ResultRow>& results) : training_(t), turn_(turn), results_(results) {
     const RunConfig& c = t.config();
     if (c.out.empty()) return;
     dir_.emplace(c.out);
+    events_ = std::make_unique<EventFile>(c.out);
     if (dir_->has_checkpoint()) {
       t.load(dir_->checkpoint());
       fmt::print("resuming {} at step {}\n", c.out, t.step());
@@ -98,6 +103,7 @@ class TrainRun {
                                             .on_step =
                                                 [&](const StepReport& r) {
                                                   sum += r.loss;
+                                                  stage_losses_ = r.stage_losses;
                                                   loss = loss == 0 ? r.loss : 0.95 * loss + 0.05 * r.loss;
                                                   bar.update((r.step + 1 - epoch_begin) * c.batch, loss);
                                                 },
@@ -115,11 +121,27 @@ class TrainRun {
                    .train_seconds = seconds_};
     if (training_.step() % training_.steps_per_epoch() == 0 || training_.step() == training_.total_steps()) {
       row.test_accuracy = training_.evaluate().accuracy();
+      if (c.train_accuracy) row.train_accuracy = training_.evaluate_train().accuracy();
+      results_.push_back({.turn = turn_,
+                          .train_accuracy = row.train_accuracy,
+                          .test_accuracy = *row.test_accuracy,
+                          .train_seconds = seconds_});
       fmt::print("epoch {}: loss {:.4f}, test accuracy {:.2f} %, {:.0f} samples/s\n", row.epoch, row.loss,
                  100 * *row.test_accuracy, row.samples_per_s);
       warn_of_collapse();
     }
     if (dir_) dir_->append(row);
+    if (events_) write_events(row);
+  }
+
+  void write_events(const MetricsRow& row) const {
+    events_->scalar("loss", row.step, float(row.loss));
+    events_->scalar("samples_per_s", row.step, float(row.samples_per_s));
+    for (size_t i = 0; i < stage_losses_.size(); ++i)
+      for (size_t k = 0; k < stage_losses_[i].size(); ++k)
+        events_->scalar(fmt::format("stage{}/loss{}", i, k), row.step, stage_losses_[i][k]);
+    if (row.test_accuracy) events_->scalar("test_accuracy", row.step, float(*row.test_accuracy));
+    if (row.train_accuracy) events_->scalar("train_accuracy", row.step, float(*row.train_accuracy));
   }
 
   /// Label codes that are alike tell the stages nothing about the classes.
@@ -144,20 +166,44 @@ class TrainRun {
   }
 
   Training& training_;
+  int64_t turn_;
+  std::vector<ResultRow>& results_;
   std::optional<RunDir> dir_;
+  std::unique_ptr<EventFile> events_;
+  std::vector<std::vector<float>> stage_losses_;  // of the last step
   double seconds_ = 0;
 };
+
+/// Mean and standard deviation over turns of the last epoch's test accuracy.
+void print_turns(const std::vector<ResultRow>& results) {
+  std::map<int64_t, double> last;
+  for (const ResultRow& r : results) last[r.turn] = 100 * r.test_accuracy;
+  double mean = 0, square = 0;
+  for (const auto& entry : last) mean += entry.second / double(last.size());
+  for (const auto& entry : last) square += (entry.second - mean) * (entry.second - mean) / double(last.size());
+  fmt::print("{} turns: test accuracy {:.2f} +- {:.2f} %\n", last.size(), mean, std::sqrt(square));
+}
 
 void train(const TrainOptions& options) {
   RunConfig config = options.resolve();
   check_config(config);
   parse_devices(config.devices);
   find_model(config);
-  Training training(config, load_data(config));
-  TrainRun run(training);
-  fmt::print("{}\n", describe(training));
+  const TrainingData data = load_data(config);
   install_stop_handler();
-  run.run();
+  std::vector<ResultRow> results;
+  for (int64_t turn = 0; turn < config.repeat && !g_stop; ++turn) {
+    RunConfig one = config;
+    one.seed += turn;
+    if (config.repeat > 1 && !config.out.empty()) one.out += fmt::format("/turn-{}", turn);
+    Training training(one, data);
+    TrainRun run(training, turn, results);
+    fmt::print("{}\n", describe(training));
+    run.run();
+    if (config.out.empty() || results.empty()) continue;
+    write_file(config.out + "/results.csv", results_csv(results));
+  }
+  if (config.repeat > 1) print_turns(results);
 }
 
 struct EvalOptions {

@@ -175,10 +175,19 @@ void Training::set_modes() {
                                                                                   : StageMode::kTrain;
 }
 
-Evaluation Training::evaluate() {
+size_t Training::trained_stages() const {
   size_t trained = 0;
   for (const StagePtr& s : pipeline_.stages) trained += s->mode != StageMode::kIdle;
-  return evaluate_exit(trained);
+  return trained;
+}
+
+Evaluation Training::evaluate() { return evaluate_exit(trained_stages()); }
+
+Evaluation Training::evaluate_train() {
+  if (!train_loader_)
+    train_loader_ = std::make_unique<Loader>(data_.train, LoaderOptions{.batch = kTestBatch, .training = false});
+  train_loader_->seek(0);
+  return sluice::evaluate(pipeline_.stages, feed_from(*train_loader_), train_loader_->per_epoch(), trained_stages());
 }
 
 Evaluation Training::evaluate_exit(size_t exit) {

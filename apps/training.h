@@ -40,6 +40,8 @@ class Training {
   RunResult run(const Stretch& stretch);
   /// Accuracy on all test samples, with the newest weights, behind the last stage that has begun to train.
   Evaluation evaluate();
+  /// The same on the training samples, as they are without augmentation.
+  Evaluation evaluate_train();
   /// The same through the first `exit` stages only.
   Evaluation evaluate_exit(size_t exit);
   /// Samples leave behind the first stage that is sure of them. Probabilities are the decoders' own where the run is
@@ -71,6 +73,7 @@ class Training {
   void set_word_vectors();
   void set_modes();
   size_t active_stages() const;
+  size_t trained_stages() const;
   SettingsAt settings() const;
 
   RunConfig config_;
@@ -80,7 +83,7 @@ class Training {
   std::vector<Stream> streams_;  // one a device
   Placement placement_;
   Pipeline pipeline_;
-  std::unique_ptr<Loader> loader_, test_loader_;
+  std::unique_ptr<Loader> loader_, test_loader_, train_loader_;  // the last for accuracy on the training set
   int64_t steps_per_epoch_ = 0;
   int64_t step_ = 0;
 };

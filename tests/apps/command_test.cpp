@@ -120,6 +120,61 @@ TEST_F(CommandTest, HelpExplainsEveryKey) {
     EXPECT_THAT(o.text, HasSubstr(flag));
 }
 
+TEST_F(CommandTest, RepeatsWithOtherSeedsAndWritesTheOriginalsColumns) {
+  const Outcome o = sluice(small("--rule al --epochs 2 --repeat 2 --train-accuracy true --out " + run_dir()));
+  EXPECT_EQ(o.status, 0) << o.text;
+  EXPECT_THAT(o.text, HasSubstr("2 turns: test accuracy"));
+  std::ifstream in(run_dir() + "/results.csv");
+  std::string line;
+  std::getline(in, line);
+  EXPECT_EQ(line, "turn,train_acc,test_acc,train_time");
+  std::vector<std::string> rows;
+  while (std::getline(in, line)) rows.push_back(line);
+  ASSERT_EQ(rows.size(), 4u);
+  EXPECT_THAT(rows[0], StartsWith("0,"));
+  EXPECT_THAT(rows[3], StartsWith("1,"));
+  EXPECT_NE(read_safetensors(checkpoint("run/turn-0")).tensors, read_safetensors(checkpoint("run/turn-1")).tensors);
+  int events = 0;
+  for (const auto& entry : fs::directory_iterator(run_dir() + "/turn-0"))
+    events += entry.path().filename().string().find("tfevents") != std::string::npos;
+  EXPECT_EQ(events, 1);
+}
+
+TEST_F(CommandTest, SamplesLeaveBehindTheStageThatIsSure) {
+  ASSERT_EQ(sluice(small("--rule al --epochs 1 --out " + run_dir())).status, 0);
+  const Outcome exits = sluice("eval --exits --run " + run_dir());
+  EXPECT_EQ(exits.status, 0) << exits.text;
+  EXPECT_THAT(exits.text, AllOf(HasSubstr("stage 0"), HasSubstr("stage 3")));
+  for (const char* more : {"--adaptive 0.2", "--adaptive 0.2 --entropy"}) {
+    const Outcome adaptive = sluice("eval --run " + run_dir() + " " + more);
+    EXPECT_EQ(adaptive.status, 0) << adaptive.text;
+    EXPECT_THAT(adaptive.text, HasSubstr("until known"));
+  }
+  ASSERT_EQ(sluice(small("--rule bp --epochs 1 --out " + run_dir("ends"))).status, 0);
+  expect_one_error(sluice("eval --exits --run " + run_dir("ends")), HasSubstr("no early exits"));
+}
+
+TEST_F(CommandTest, StagesTrainOneAfterTheOther) {
+  for (const std::string mode : {"prefix", "fixed"}) {
+    const Outcome o = sluice(small("--rule al --epochs 4 --accumulate " + mode + " --out " + run_dir(mode)));
+    EXPECT_EQ(o.status, 0) << o.text;
+    EXPECT_THAT(o.text, HasSubstr("epoch 4"));
+  }
+  expect_one_error(sluice(small("--rule bp --accumulate prefix")), HasSubstr("accumulate=prefix"));
+}
+
+TEST_F(CommandTest, TrainsOtherNetworksAndModes) {
+  for (const char* more :
+       {"--model resnet18 --rule al --devices cpu:0,cpu:1", "--model resnet18 --rule bp", "--rule scpl --projector l",
+        "--rule al --devices cpu:0,cpu:1 --schedule associated_m",
+        "--rule al --devices cpu:0,cpu:1 --schedule associated_p", "--rule scpl --augmentation none"}) {
+    const Outcome o = sluice(small(std::string(more) + " --max-steps 3"));
+    EXPECT_EQ(o.status, 0) << more << "\n" << o.text;
+  }
+  expect_one_error(sluice(small("--model lstm")), HasSubstr("takes text"));
+  expect_one_error(sluice(small("--augmentation strong")), HasSubstr("channels"));
+}
+
 TEST_F(CommandTest, TrainsSavesAndEvaluatesBothRules) {
   for (const std::string rule : {"bp", "al"}) {
     const Outcome trained = sluice(small("--rule " + rule + " --epochs 1 --out " + run_dir(rule)));
