@@ -133,7 +133,8 @@ TEST_F(CommandTest, RepeatsWithOtherSeedsAndWritesTheOriginalsColumns) {
   ASSERT_EQ(rows.size(), 4u);
   EXPECT_THAT(rows[0], StartsWith("0,"));
   EXPECT_THAT(rows[3], StartsWith("1,"));
-  EXPECT_NE(read_safetensors(checkpoint("run/turn-0")).tensors, read_safetensors(checkpoint("run/turn-1")).tensors);
+  EXPECT_NE(read_safetensors(checkpoint("run/turn-0")).arrays.begin()->second.bytes,
+            read_safetensors(checkpoint("run/turn-1")).arrays.begin()->second.bytes);
   int events = 0;
   for (const auto& entry : fs::directory_iterator(run_dir() + "/turn-0"))
     events += entry.path().filename().string().find("tfevents") != std::string::npos;

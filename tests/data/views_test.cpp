@@ -124,10 +124,10 @@ struct Content {
 };
 Content content(Loader& loader, int64_t mb) {
   const Batch b = loader.fetch(mb);
-  EXPECT_EQ(b.images.shape()[0], b.labels.shape()[0]);
+  EXPECT_EQ(b.at("images").dim(0), b.at("labels").dim(0));
   Stream reader(Device{});
   b.claim(reader);
-  return {b.images.to_vector<float>(reader), b.labels.to_vector<int32_t>(reader)};
+  return {b.at("images").to_vector<float>(reader), b.at("labels").to_vector<int32_t>(reader)};
 }
 
 TEST(TwoViews, AMicroBatchHoldsAllFirstViewsThenAllSecondOnes) {
