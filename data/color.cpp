@@ -69,7 +69,7 @@ void adjust_contrast(std::span<uint8_t> rgb, float factor) {
   if (rgb.empty()) return;
   int64_t sum = 0;
   for (size_t i = 0; i < rgb.size(); i += 3) sum += grey(&rgb[i]);
-  blend_with(int(double(sum) / double(rgb.size() / 3) + 0.5), rgb, factor);
+  blend_with(int(std::floor(double(sum) / double(rgb.size() / 3) + 0.5)), rgb, factor);
 }
 
 void adjust_saturation(std::span<uint8_t> rgb, float factor) {

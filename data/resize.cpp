@@ -22,8 +22,8 @@ std::vector<Taps> taps(int64_t in, const ResizedAxis& out) {
   std::vector<Taps> all;
   for (int64_t i = out.first; i < out.first + out.count; ++i) {
     const double centre = (double(i) + 0.5) * scale;
-    Taps t{.first = std::max<int64_t>(0, int64_t(centre - reach + 0.5)), .weights = {}};
-    const int64_t end = std::min(in, int64_t(centre + reach + 0.5));
+    Taps t{.first = std::max<int64_t>(0, int64_t(std::floor(centre - reach + 0.5))), .weights = {}};
+    const int64_t end = std::min(in, int64_t(std::floor(centre + reach + 0.5)));
     std::vector<double> shares;
     double sum = 0;
     for (int64_t x = t.first; x < end; ++x) {
@@ -31,7 +31,8 @@ std::vector<Taps> taps(int64_t in, const ResizedAxis& out) {
       shares.push_back(std::max(0.0, 1.0 - away));
       sum += shares.back();
     }
-    for (const double share : shares) t.weights.push_back(int32_t(share / sum * double(1 << kFraction) + 0.5));
+    for (const double share : shares)
+      t.weights.push_back(int32_t(std::floor(share / sum * double(1 << kFraction) + 0.5)));
     all.push_back(std::move(t));
   }
   return all;

@@ -180,14 +180,15 @@ TEST_P(ResidualBlockTest, GradientsAreDifferencesOfTheReference) {
       const Tensor x = random(run.stream, z.x, 1), dy = random(run.stream, run(block, x).shape(), 2);
       const std::vector<double> direction = to_double(run.stream, dy);
       Values at = values(run, x);
-      for (const auto& [path, gradient] : gradients(run, block, x, dy, training)) {
-        SCOPED_TRACE(path);
+      for (const auto& named : gradients(run, block, x, dy, training)) {
+        const auto& gradient = named.second;
+        SCOPED_TRACE(named.first);
         std::vector<double> got, expected;
         const size_t stride = std::max<size_t>(1, gradient.size() / 12);
         for (size_t i = stride / 2; i < gradient.size(); i += stride) {
           const auto value = [&](double change) {
             Values moved = at;
-            moved[path][i] += change;
+            moved[named.first][i] += change;
             const std::vector<double> y = reference(moved, z, training);
             return std::inner_product(y.begin(), y.end(), direction.begin(), 0.0);
           };
