@@ -103,12 +103,12 @@ __global__ void __launch_bounds__(kThreads) lstm_cell_grad_kernel(LstmCellGradOp
     for (int j = 0; j < N; ++j) {
       const float whole = p.dy != nullptr ? float(dh.v[j]) + float(dy.v[j]) : float(dh.v[j]);
       const float i = float(z.i.v[j]), f = float(z.f.v[j]), g = float(z.g.v[j]), o = float(z.o.v[j]);
-      const float t = math::tanh(c.v[j]), state = lstm_state_grad(dc.v[j], whole, o, t);
-      z.i.v[j] = T(lstm_sigmoid_grad(state * g, i));
-      z.f.v[j] = T(lstm_sigmoid_grad(state * previous.v[j], f));
-      z.g.v[j] = T(lstm_tanh_grad(state * i, g));
+      const float t = math::tanh(c.v[j]), d = lstm_state_grad(dc.v[j], whole, o, t);
+      z.i.v[j] = T(lstm_sigmoid_grad(d * g, i));
+      z.f.v[j] = T(lstm_sigmoid_grad(d * previous.v[j], f));
+      z.g.v[j] = T(lstm_tanh_grad(d * i, g));
       z.o.v[j] = T(lstm_sigmoid_grad(whole * t, o));
-      dc.v[j] = state * f;
+      dc.v[j] = d * f;
       dh.v[j] = T(0.0f);
     }
     z.store_to(gates, s.hidden);

@@ -134,8 +134,16 @@ struct LstmFn final : Function {
   void backward_weight(BackwardCtx& c) override {
     for (Kept& k : kept) {
       const Tensor dz = as_rows(k.gates.tensor());
-      grad_weight(k.d.params.w_ih, k.d.params.b_ih, as_rows(x.tensor()), dz, c);
-      grad_weight(k.d.params.w_hh, k.d.params.b_hh, as_rows(k.h.tensor()), dz, c);
+      const Tensor db = c.empty({dz.dim(1)});
+      grad_weight(k.d.params.w_ih, as_rows(x.tensor()), dz, db, c);
+      grad_weight(k.d.params.w_hh, as_rows(k.h.tensor()), dz, {}, c);
+      for (const Param& b : {k.d.params.b_ih, k.d.params.b_hh}) {  // one sum over dz is the gradient of both
+        const GradSlot slot = c.arena.grad(b);
+        if (slot.accumulate)
+          launch(kernels::Add{.a = slot.ref, .b = db.cref(), .y = slot.ref}, c.stream);
+        else
+          copy(c.stream, db, c.arena.grads().flat_view(c.arena.offset(b.index), b.shape));
+      }
     }
     kept.clear();
     x.reset();
@@ -190,15 +198,13 @@ struct LstmFn final : Function {
     s.reset();
     s = Saved(t, SaveKind::kDeferred, &c.ledger);
   }
-  static void grad_weight(const Param& w, const Param& b, const Tensor& in, const Tensor& dz, BackwardCtx& c) {
-    const GradSlot dw = c.arena.grad(w), db = c.arena.grad(b);
-    launch(kernels::MatmulGradWeight{.x = in.cref(),
-                                     .dz = dz.cref(),
-                                     .dw = dw.ref,
-                                     .db = db.ref,
-                                     .accumulate_w = dw.accumulate,
-                                     .accumulate_b = db.accumulate},
-           c.stream);
+  /// dw (+)= dz^T in, and db, where it is wanted, the column sums of dz.
+  static void grad_weight(const Param& w, const Tensor& in, const Tensor& dz, const Tensor& db, BackwardCtx& c) {
+    const GradSlot dw = c.arena.grad(w);
+    launch(
+        kernels::MatmulGradWeight{
+            .x = in.cref(), .dz = dz.cref(), .dw = dw.ref, .db = db.ref(), .accumulate_w = dw.accumulate},
+        c.stream);
   }
 
   Saved x, mask;

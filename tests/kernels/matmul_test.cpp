@@ -15,9 +15,10 @@ INSTANTIATE_TEST_SUITE_P(Devices, MatmulTest, testing::ValuesIn(test_devices()),
 struct Size {
   int64_t rows, in, out;
 };
-// 1, primes, one past a block, the label path of 10 classes, weights past the cache, no rows at all.
+// 1, primes, one past a block, the label path of 10 classes, weights past the cache, no rows at all, more
+// rows than columns can be read at once.
 const std::vector<Size> kSizes{{1, 1, 1},     {3, 31, 7},      {7, 129, 65},  {17, 10, 70}, {64, 70, 10},
-                               {33, 64, 257}, {5, 1031, 1100}, {128, 96, 64}, {0, 8, 5}};
+                               {33, 64, 257}, {5, 1031, 1100}, {128, 96, 64}, {0, 8, 5},    {1031, 19, 67}};
 constexpr Act kActs[] = {Act::kNone, Act::kRelu, Act::kLeakyRelu, Act::kSigmoid, Act::kTanh, Act::kGelu};
 
 std::string text(const Size& s) { return str(s.rows, " x ", s.in, " -> ", s.out); }
@@ -165,7 +166,7 @@ TEST_P(MatmulTest, AReusedWeightGivesTheSameProduct) {
 
 TEST_P(MatmulTest, AccumulatingRoundsLikeAddingFinishedGradients) {
   const Stream s(device());
-  for (const Size& z : {Size{33, 129, 65}, Size{17, 10, 70}, Size{40, 65, 1}, Size{0, 8, 5}}) {
+  for (const Size& z : {Size{33, 129, 65}, Size{17, 10, 70}, Size{40, 65, 1}, Size{0, 8, 5}, Size{1031, 19, 67}}) {
     SCOPED_TRACE(text(z));
     const Tensor x = random(s, {z.rows, z.in}, 1), dz = random(s, {z.rows, z.out}, 2);
     const Tensor alone_w = Tensor::empty(s, {z.out, z.in}), alone_b = Tensor::empty(s, {z.out});
