@@ -63,15 +63,43 @@ Var dropout(Ctx& c, const Var& x, float p, uint64_t path);
 /// that the run ends with its NumericError. The table's gradient is dense and does not depend on the team.
 Var embedding(Ctx& c, const Tensor& ids, const Param& table, DType dtype = DType::kF32);
 
+// ---- sequences: batch-major [B, T, D], or time-major [T, B, D] ----
+/// Mean over time, axis 1 or 0, of the positions that the mask (u8, the first two dimensions of x; undefined: all, with
+/// padding) keeps: -> [B, D]. A sample without any gives zeroes and gets a zero gradient.
+Var masked_mean(Ctx& c, const Var& x, const Tensor& mask, int axis);
+
+// ---- rows ----
+/// x / max(|x|_2, eps) for each row of x [rows, D].
+Var row_normalise(Ctx& c, const Var& x, float eps = 1e-12f);
+/// Over the last dimension.
+Var log_softmax(Ctx& c, const Var& x);
+/// x in another floating dtype; x itself where it has it already.
+Var convert(Ctx& c, const Var& x, DType dtype);
+
 // ---- losses: scalars [1]; `weight` multiplies loss and gradient (1 / micro-batches) ----
-/// Mean over rows of -log softmax(logits)[label]. logits [B, K] f32, labels [B] i32.
-Var softmax_cross_entropy(Ctx& c, const Var& logits, const Tensor& labels, float weight = 1.0f);
-/// Mean over all elements of (x - target)^2. The target gets no gradient.
-Var mse(Ctx& c, const Var& x, const Tensor& target, float weight = 1.0f);
+/// Sum over rows of row_weights [B] f32 (undefined: 1 / B each) times -log softmax(logits)[label]. logits [B, K] f32,
+/// labels [B] i32.
+Var softmax_cross_entropy(Ctx& c, const Var& logits, const Tensor& labels, float weight = 1.0f,
+                          const Tensor& row_weights = {});
+/// Sum over rows of row_weights [rows] f32 (undefined: 1 / rows each) times the row's mean of (x - target)^2. The
+/// target gets no gradient.
+Var mse(Ctx& c, const Var& x, const Tensor& target, float weight = 1.0f, const Tensor& row_weights = {});
+/// Supervised contrastive loss (kernels/supervised_contrastive.h) of rows z [B, D] of length 1, labels [B] i32. Holds
+/// B x B numbers while it runs.
+Var supervised_contrastive(Ctx& c, const Var& z, const Tensor& labels, float temperature, float weight = 1.0f);
 
 // ---- no gradient ----
 /// labels [B] i32 -> [B, classes] f32.
 Tensor one_hot(Ctx& c, const Tensor& labels, int64_t classes);
+/// [n, n] f32.
+Tensor identity(Ctx& c, int64_t n);
+/// labels [B] i32 -> [classes] f32, the share of each class: row weights with which a loss over one row for each class
+/// equals the loss over the batch. NaN where a label is outside [0, classes).
+Tensor class_weights(Ctx& c, const Tensor& labels, int64_t classes);
+/// ids i32 of any shape -> u8: 1 where the id is not 0, which is padding.
+Tensor token_mask(Ctx& c, const Tensor& ids);
+/// [B, T] -> [T, B], i32 or u8.
+Tensor transpose_ids(Ctx& c, const Tensor& ids);
 /// table [K, D] f32, ids [...] i32 -> [..., D] f32: the rows that ids name; NaN where there is none.
 Tensor gather_rows(Ctx& c, const Tensor& table, const Tensor& ids);
 /// Count of rows whose largest logit (first of equals) is the label -> [1] f32.

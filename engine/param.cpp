@@ -92,10 +92,12 @@ void Arena::fill_initial(const Stream& s, uint64_t seed) {
   for (size_t i = 0; i < specs_.size(); ++i) {
     const ParamSpec& p = specs_[i];
     const Tensor t = values_.flat_view(offsets_[i], p.shape);
-    if (p.initial.low == p.initial.high) {
+    const PhiloxKey key = rng.key(RngPurpose::kInit, path_hash(p.path));
+    if (p.initial.deviation > 0) {
+      launch(kernels::FillNormal{.y = t.ref(), .mean = p.initial.low, .deviation = p.initial.deviation, .key = key}, s);
+    } else if (p.initial.low == p.initial.high) {
       launch(kernels::FillConstant{.y = t.ref(), .value = p.initial.low}, s);
     } else {
-      const PhiloxKey key = rng.key(RngPurpose::kInit, path_hash(p.path));
       launch(kernels::FillUniform{.y = t.ref(), .low = p.initial.low, .high = p.initial.high, .key = key}, s);
     }
   }

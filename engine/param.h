@@ -10,11 +10,13 @@
 
 namespace sluice {
 
-/// How a parameter starts: U(low, high), or a constant when both are equal.
+/// How a parameter starts: U(low, high), a constant when both are equal, or N(low, deviation^2) where there is one.
 struct InitialValue {
   float low = 0, high = 0;
+  float deviation = 0;
   static InitialValue constant(float v) { return {v, v}; }
   static InitialValue uniform(float bound) { return {-bound, bound}; }
+  static InitialValue normal(float mean, float deviation) { return {mean, mean, deviation}; }
 };
 
 /// A handle to a parameter of the arena that is made from the same Init. `group` selects optimiser settings.

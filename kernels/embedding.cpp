@@ -48,15 +48,19 @@ struct Sorted {
   int64_t pieces() const { return (vocabulary + starts[vocabulary]) / kPiece + 1; }
 };
 
-/// out[0, width) (+)= sum of x[order[i] * stride + 0, width), in order.
+struct Places {
+  const int32_t* at;
+  int64_t count;
+};
+
+/// out[0, width) (+)= sum of x[place * stride + 0, width) over the places, in order.
 template <class T, class Width>
-void add_places(const T* x, int64_t stride, const int32_t* begin, const int32_t* end, float* out, Width width,
-                bool accumulate) {
+void add_places(const T* x, int64_t stride, Places places, float* out, Width width, bool accumulate) {
   float total[kStrip] = {};
-  for (const int32_t* block = begin; block < end; block += kBlock) {
+  for (int64_t first = 0; first < places.count; first += kBlock) {
     float part[kStrip] = {};
-    for (const int32_t* i = block; i < std::min(end, block + kBlock); ++i) {
-      const T* row = x + int64_t(*i) * stride;
+    for (int64_t i = first; i < std::min(places.count, first + kBlock); ++i) {
+      const T* row = x + int64_t(places.at[i]) * stride;
 #pragma omp simd
       for (int64_t j = 0; j < width; ++j) part[j] += float(row[j]);
     }
@@ -68,11 +72,11 @@ void add_places(const T* x, int64_t stride, const int32_t* begin, const int32_t*
 }
 
 template <class T>
-void add_row(const T* dy, int64_t cols, const int32_t* begin, const int32_t* end, float* out, bool accumulate) {
+void add_row(const T* dy, int64_t cols, Places places, float* out, bool accumulate) {
   int64_t c = 0;
   for (; c + kStrip <= cols; c += kStrip)
-    add_places(dy + c, cols, begin, end, out + c, std::integral_constant<int64_t, kStrip>(), accumulate);
-  if (c < cols) add_places(dy + c, cols, begin, end, out + c, cols - c, accumulate);
+    add_places(dy + c, cols, places, out + c, std::integral_constant<int64_t, kStrip>(), accumulate);
+  if (c < cols) add_places(dy + c, cols, places, out + c, cols - c, accumulate);
 }
 
 }  // namespace
@@ -102,10 +106,10 @@ void EmbeddingGrad::cpu<kIsa>(CpuContext& c) const {
   visit_float(dy.dtype, [&]<class T>() {
     parallel_for(c, sorted.pieces(), [&](int64_t p) {
       for (int64_t v = sorted.first_row(p), end = sorted.first_row(p + 1); v < end; ++v) {
-        const int32_t *first = sorted.order + sorted.starts[v], *behind = sorted.order + sorted.starts[v + 1];
+        const Places places{sorted.order + sorted.starts[v], sorted.starts[v + 1] - sorted.starts[v]};
         float* out = dtable.as<float>() + v * cols;
-        if (first < behind)
-          add_row(dy.as<T>(), cols, first, behind, out, accumulate);
+        if (places.count > 0)
+          add_row(dy.as<T>(), cols, places, out, accumulate);
         else if (!accumulate)
           std::fill_n(out, cols, 0.0f);
       }

@@ -1,4 +1,5 @@
 // CUDA halves of the fills: 16 bytes a thread; random numbers four at a time, one Philox draw.
+#include "kernels/common/normal.h"
 #include "kernels/common/vec.cuh"
 #include "kernels/common/visit.h"
 #include "kernels/fill.h"
@@ -25,6 +26,17 @@ __global__ void __launch_bounds__(kThreads)
   });
 }
 
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    fill_normal_kernel(T* y, int64_t n, float mean, float deviation, PhiloxKey key, bool packed) {
+  for_packs<4>(n, packed, [=]<int N>(int64_t i) {
+    const Normal4 draws = normal(philox(key, uint64_t(i / 4), 0));
+    Pack<T, N> v;
+    for (int k = 0; k < N; ++k) v.v[k] = T(mean + deviation * draws.v[(i + k) % 4]);
+    store(y + i, v);
+  });
+}
+
 void FillConstant::cuda(CudaContext& c) const {
   const int64_t n = y.numel();
   if (n == 0) return;
@@ -43,6 +55,16 @@ void FillUniform::cuda(CudaContext& c) const {
   visit_float(y.dtype, [&]<class T>() {
     const Grid g = grid_for(c, ceil_div(n, 4));
     launch_kernel(c, kName, fill_uniform_kernel<T>, g.blocks, g.threads, 0, y.as<T>(), n, low, high, key,
+                  aligned_for(4, y.as<T>()));
+  });
+}
+
+void FillNormal::cuda(CudaContext& c) const {
+  const int64_t n = y.numel();
+  if (n == 0) return;
+  visit_float(y.dtype, [&]<class T>() {
+    const Grid g = grid_for(c, ceil_div(n, 4));
+    launch_kernel(c, kName, fill_normal_kernel<T>, g.blocks, g.threads, 0, y.as<T>(), n, mean, deviation, key,
                   aligned_for(4, y.as<T>()));
   });
 }

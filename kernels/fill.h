@@ -1,4 +1,4 @@
-// y = value, and y = uniform random numbers that depend on the key and the element's index alone.
+// y = value, and y = uniform or normal random numbers that depend on the key and the element's index alone.
 #pragma once
 
 #include "kernels/common/context.h"
@@ -31,6 +31,21 @@ struct FillUniform {
   void check() const { expect_float(kName, "y", y.dtype); }
   Operands operands() const { return {{}, {y}}; }
   Cost cost() const { return operands().once(y.numel() * 2); }
+  template <Isa>
+  void cpu(CpuContext&) const;
+  void cuda(CudaContext&) const;
+};
+
+/// Element i is mean + deviation * normal(philox(key, i / 4, 0)).v[i % 4].
+struct FillNormal {
+  static constexpr const char* kName = "fill_normal";
+  Ref y;  // any shape; f32 or bf16
+  float mean = 0, deviation = 1;
+  PhiloxKey key;
+
+  void check() const { expect_float(kName, "y", y.dtype); }
+  Operands operands() const { return {{}, {y}}; }
+  Cost cost() const { return operands().once(y.numel() * 30); }
   template <Isa>
   void cpu(CpuContext&) const;
   void cuda(CudaContext&) const;

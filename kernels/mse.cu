@@ -1,4 +1,5 @@
-// CUDA half of Mse: one pass over x and target, a partial sum per block, then their sum in order. dx may be x.
+// CUDA half of Mse: one pass over x and target, a partial sum per block, then their sum in order; a warp per row
+// where rows have weights. dx may be x.
 #include "kernels/common/passes.cuh"
 #include "kernels/common/reduce.cuh"
 #include "kernels/common/vec.cuh"
@@ -38,7 +39,46 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
+template <class T>
+struct WeightedRows {
+  MseReads<T> in;
+  const float* weights;  // [rows]
+  int64_t rows, cols;
+};
+
+/// A warp per row.
+template <class T>
+__global__ void __launch_bounds__(kThreads) mse_rows_kernel(float* partial, T* dx, WeightedRows<T> rows, float share) {
+  const int64_t row = global_thread() / 32, begin = row * rows.cols;
+  if (row >= rows.rows) return;  // whole warps
+  const float weight = rows.weights[row], slope = 2.0f * share * weight;
+  float sum = 0.0f;
+  for (int64_t i = begin + lane(); i < begin + rows.cols; i += 32) {
+    const float difference = float(rows.in.x[i]) - float(rows.in.target[i]);
+    sum += difference * difference;
+    if (dx != nullptr) dx[i] = T(slope * difference);
+  }
+  sum = warp_reduce<Sum>(sum);
+  if (lane() == 0) partial[row] = weight * sum;
+}
+
+namespace {
+void weighted_rows(const Mse& call, CudaContext& c) {
+  const int64_t rows = call.x.shape.rows(), cols = call.x.shape.cols();
+  const float share = call.weight / float(std::max<int64_t>(1, cols));
+  auto* partial = static_cast<float*>(c.workspace(size_t(std::max<int64_t>(1, rows)) * sizeof(float)));
+  if (rows > 0)
+    visit_float(call.x.dtype, [&]<class T>() {
+      const MseReads<T> in{call.x.as<T>(), call.target.as<T>(), call.x.numel()};
+      launch_kernel(c, Mse::kName, mse_rows_kernel<T>, ceil_div(rows * 32, kThreads), kThreads, 0, partial,
+                    call.dx.as<T>(), WeightedRows<T>{in, call.row_weights.as<float>(), rows, cols}, share);
+    });
+  passes::sum(c, Mse::kName, partial, rows, share, call.loss.as<float>());
+}
+}  // namespace
+
 void Mse::cuda(CudaContext& c) const {
+  if (row_weights.defined()) return weighted_rows(*this, c);
   const int64_t n = x.numel(), blocks = ceil_div(n, kMseBlock);
   const float share = n == 0 ? 0.0f : weight / float(n);
   auto* partial = static_cast<float*>(c.workspace(size_t(std::max<int64_t>(1, blocks)) * sizeof(float)));

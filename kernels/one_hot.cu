@@ -10,7 +10,7 @@ __global__ void __launch_bounds__(kThreads) one_hot_kernel(T* y, const int32_t* 
   const float nan = __builtin_nanf("");
   for (int64_t i = global_thread(); i < n; i += grid_threads()) {
     const int64_t row = i / classes, k = i - row * classes;
-    const int32_t label = labels[row];
+    const int64_t label = labels == nullptr ? row : labels[row];
     y[i] = T(label < 0 || label >= classes ? nan : (k == label ? 1.0f : 0.0f));
   }
 }

@@ -33,12 +33,15 @@ float row_loss(const T* x, int64_t classes, int32_t label, float scale, T* out) 
 template <>
 void SoftmaxCrossEntropy::cpu<kIsa>(CpuContext& c) const {
   const int64_t rows = logits.dim(0), classes = logits.dim(1);
-  const float mean = weight / float(std::max<int64_t>(1, rows));
+  const float* weights = row_weights.as<float>();
+  const float mean = weights != nullptr ? weight : weight / float(std::max<int64_t>(1, rows));
   float* losses = static_cast<float*>(c.workspace(size_t(rows) * sizeof(float)));
   visit_float(logits.dtype, [&]<class T>() {
     parallel_for(c, rows, [&](int64_t r) {
       T* out = dlogits.defined() ? dlogits.as<T>() + r * classes : nullptr;
-      losses[r] = row_loss(logits.as<T>() + r * classes, classes, labels.as<int32_t>()[r], mean, out);
+      const float share = weights != nullptr ? mean * weights[r] : mean;
+      const float row = row_loss(logits.as<T>() + r * classes, classes, labels.as<int32_t>()[r], share, out);
+      losses[r] = weights != nullptr ? weights[r] * row : row;
     });
   });
   double sum = 0;

@@ -10,6 +10,7 @@ template <class T>
 struct LabelledRows {
   const T* logits;  // [rows, classes]
   const int32_t* labels;
+  const float* weights;  // [rows], or null
   int64_t rows, classes;
 };
 
@@ -28,9 +29,11 @@ __global__ void __launch_bounds__(kThreads)
   const int32_t label = in.labels[row];
   const bool known = label >= 0 && label < classes;
   const float nan = __builtin_nanf("");
-  if (lane() == 0) losses[row] = known ? math::log(sum) + (top - float(x[label])) : nan;
+  const float weight = in.weights != nullptr ? in.weights[row] : 1.0f;
+  if (lane() == 0) losses[row] = known ? weight * (math::log(sum) + (top - float(x[label]))) : nan;
   if (dlogits == nullptr) return;
   __syncwarp();  // lane 0 has read the label's logit, which another lane may overwrite now
+  share *= weight;
   const float scale = share / sum;
   for (int64_t k = lane(); k < classes; k += 32) {
     const float hot = k == label ? share : 0.0f;
@@ -40,12 +43,14 @@ __global__ void __launch_bounds__(kThreads)
 
 void SoftmaxCrossEntropy::cuda(CudaContext& c) const {
   const int64_t rows = logits.dim(0);
-  const float share = rows == 0 ? 0.0f : weight / float(rows);
+  const float share = rows == 0 ? 0.0f : row_weights.defined() ? weight : weight / float(rows);
   auto* losses = static_cast<float*>(c.workspace(size_t(std::max<int64_t>(1, rows)) * sizeof(float)));
   if (rows > 0)
     visit_float(logits.dtype, [&]<class T>() {
       launch_kernel(c, kName, softmax_cross_entropy_kernel<T>, ceil_div(rows * 32, kThreads), kThreads, 0, losses,
-                    dlogits.as<T>(), LabelledRows<T>{logits.as<T>(), labels.as<int32_t>(), rows, logits.dim(1)}, share);
+                    dlogits.as<T>(),
+                    LabelledRows<T>{logits.as<T>(), labels.as<int32_t>(), row_weights.as<float>(), rows, logits.dim(1)},
+                    share);
     });
   passes::sum(c, kName, losses, rows, share, loss.as<float>());
 }

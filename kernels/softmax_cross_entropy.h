@@ -1,4 +1,5 @@
-// loss = weight * mean over rows of -log softmax(logits)[label], and its gradient, in one call. dlogits may be logits.
+// loss = weight * mean over rows of -log softmax(logits)[label], or their weighted sum, and its gradient, in one call.
+// dlogits may be logits.
 #pragma once
 
 #include "kernels/common/context.h"
@@ -7,12 +8,14 @@ namespace sluice::kernels {
 
 /// Safe for any finite logits (log-sum-exp about the row's maximum). A label outside [0, K) makes the loss and the
 /// row of dlogits NaN and reads nothing outside. The mean over no rows is 0.
+/// With row_weights, loss = weight * sum over rows of row_weights[r] * -log softmax(logits)[label].
 struct SoftmaxCrossEntropy {
   static constexpr const char* kName = "softmax_cross_entropy";
-  ConstRef logits;  // [B, K]; f32 or bf16
-  ConstRef labels;  // [B] i32
-  Ref loss;         // [1] f32
-  Ref dlogits{};    // as logits: weight / B * (softmax - one_hot); undefined: not wanted
+  ConstRef logits;         // [B, K]; f32 or bf16
+  ConstRef labels;         // [B] i32
+  Ref loss;                // [1] f32
+  Ref dlogits{};           // as logits: weight / B * (softmax - one_hot); undefined: not wanted
+  ConstRef row_weights{};  // [B] f32; undefined: all 1 / B
   float weight = 1.0f;
 
   void check() const {
@@ -22,11 +25,15 @@ struct SoftmaxCrossEntropy {
     expect_shape(kName, "labels", labels.shape, {logits.dim(0)});
     expect_dtype(kName, "loss", loss.dtype, DType::kF32);
     expect_shape(kName, "loss", loss.shape, {1});
+    if (row_weights.defined()) {
+      expect_dtype(kName, "row_weights", row_weights.dtype, DType::kF32);
+      expect_shape(kName, "row_weights", row_weights.shape, {logits.dim(0)});
+    }
     if (!dlogits.defined()) return;
     expect_dtype(kName, "dlogits", dlogits.dtype, logits.dtype);
     expect_shape(kName, "dlogits", dlogits.shape, logits.shape);
   }
-  Operands operands() const { return {{logits, labels}, {loss, dlogits}}; }
+  Operands operands() const { return {{logits, labels, row_weights}, {loss, dlogits}}; }
   Cost cost() const { return operands().once(logits.numel() * 20); }
   template <Isa>
   void cpu(CpuContext&) const;

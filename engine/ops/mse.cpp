@@ -6,13 +6,17 @@
 
 namespace sluice {
 
-Var mse(Ctx& c, const Var& x, const Tensor& target, float weight) {
+Var mse(Ctx& c, const Var& x, const Tensor& target, float weight, const Tensor& row_weights) {
   const bool record = c.recording({x}, false);
   Tensor loss = c.empty({1});
   const Tensor dx = record ? c.empty(x.shape(), x.value.dtype()) : Tensor();
-  launch(
-      kernels::Mse{.x = x.value.cref(), .target = target.cref(), .loss = loss.ref(), .dx = dx.ref(), .weight = weight},
-      c.stream);
+  launch(kernels::Mse{.x = x.value.cref(),
+                      .target = target.cref(),
+                      .loss = loss.ref(),
+                      .dx = dx.ref(),
+                      .row_weights = row_weights.cref(),
+                      .weight = weight},
+         c.stream);
   return record ? record_loss(c, loss, x, dx) : Var{loss};
 }
 

@@ -12,4 +12,10 @@ Tensor one_hot(Ctx& c, const Tensor& labels, int64_t classes) {
   return y;
 }
 
+Tensor identity(Ctx& c, int64_t n) {
+  Tensor y = c.empty({n, n});
+  launch(kernels::OneHot{.y = y.ref()}, c.stream);
+  return y;
+}
+
 }  // namespace sluice

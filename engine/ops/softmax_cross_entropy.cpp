@@ -6,7 +6,7 @@
 
 namespace sluice {
 
-Var softmax_cross_entropy(Ctx& c, const Var& logits, const Tensor& labels, float weight) {
+Var softmax_cross_entropy(Ctx& c, const Var& logits, const Tensor& labels, float weight, const Tensor& row_weights) {
   const bool record = c.recording({logits}, false);
   Tensor loss = c.empty({1});
   const Tensor dlogits = record ? c.empty(logits.shape(), logits.value.dtype()) : Tensor();
@@ -14,6 +14,7 @@ Var softmax_cross_entropy(Ctx& c, const Var& logits, const Tensor& labels, float
                                       .labels = labels.cref(),
                                       .loss = loss.ref(),
                                       .dlogits = dlogits.ref(),
+                                      .row_weights = row_weights.cref(),
                                       .weight = weight},
          c.stream);
   return record ? record_loss(c, loss, logits, dlogits) : Var{loss};

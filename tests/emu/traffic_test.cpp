@@ -7,18 +7,26 @@
 #include "kernels/avg_pool.h"
 #include "kernels/batch_norm.h"
 #include "kernels/check_finite.h"
+#include "kernels/class_weights.h"
 #include "kernels/conv2d.h"
+#include "kernels/convert.h"
 #include "kernels/correct_count.h"
 #include "kernels/dropout.h"
 #include "kernels/embedding.h"
 #include "kernels/fill.h"
+#include "kernels/log_softmax.h"
+#include "kernels/masked_mean.h"
 #include "kernels/matmul.h"
 #include "kernels/max_pool.h"
 #include "kernels/mse.h"
 #include "kernels/one_hot.h"
+#include "kernels/row_normalise.h"
 #include "kernels/scale.h"
 #include "kernels/sgd.h"
 #include "kernels/softmax_cross_entropy.h"
+#include "kernels/supervised_contrastive.h"
+#include "kernels/token_mask.h"
+#include "kernels/transpose_ids.h"
 #include "tests/kernels/update_case.h"
 
 namespace sluice::test {
@@ -75,6 +83,42 @@ TEST_P(TrafficTest, ElementWise) {
   const Tensor labels = random_ints(s, {kRows}, 1, 0, int32_t(kCols));
   expect_traffic(kernels::OneHot{.labels = labels.cref(), .y = y.ref()},
                  {.loads = double(kCols), .why = "each element of a row loads its label"});
+  expect_traffic(kernels::OneHot{.y = random({kCols, kCols}).ref()});
+  expect_traffic(kernels::FillNormal{.y = y.ref(), .key = {1, 2}});
+  const Tensor other = Tensor::empty(s, {kRows, kCols}, type == DType::kF32 ? DType::kBF16 : DType::kF32);
+  expect_traffic(kernels::Convert{.x = x.cref(), .y = other.ref()});
+}
+
+TEST_P(TrafficTest, Ids) {
+  const Tensor ids = random_ints(s, {kRows, kCols}, 1, 0, 3), turned = Tensor::empty(s, {kCols, kRows}, DType::kI32);
+  const Tensor mask = Tensor::empty(s, {kRows, kCols}, DType::kU8), labels = random_ints(s, {kRows}, 1, 0, 7);
+  expect_traffic(kernels::TokenMask{.ids = ids.cref(), .mask = mask.ref()});
+  expect_traffic(kernels::TransposeIds{.x = ids.cref(), .y = turned.ref()});
+  expect_traffic(kernels::ClassWeights{.labels = labels.cref(), .weights = floats({7}).ref()},
+                 {.loads = 7, .why = "each class goes through the labels"});
+}
+
+TEST_P(TrafficTest, Rows) {
+  const Tensor x = random({kRows, kCols}), dy = random({kRows, kCols}, 2), y = empty({kRows, kCols});
+  const Tensor norms = test::random(s, {kRows}, 3, 1, 2);
+  const char* const why = "a row is read twice while it is in L1; all lanes load its norm";
+  expect_traffic(kernels::RowNormalise{.x = x.cref(), .y = y.ref(), .norms = norms.ref()}, {.loads = 2, .why = why});
+  expect_traffic(kernels::RowNormaliseGrad{.y = x.cref(), .norms = norms.cref(), .dy = dy.cref(), .dx = y.ref()},
+                 {.loads = 3, .why = why});
+  expect_traffic(kernels::LogSoftmax{.x = x.cref(), .y = y.ref()}, {.loads = 3, .why = why});
+  expect_traffic(kernels::LogSoftmaxGrad{.y = x.cref(), .dy = dy.cref(), .dx = y.ref()}, {.loads = 1.5, .why = why});
+}
+
+TEST_P(TrafficTest, MeansOverTime) {
+  const Tensor x = random({6, 19, kCols}), y = random({6, kCols}, 2), share = floats({6}), dx = empty({6, 19, kCols});
+  std::vector<uint8_t> keep(size_t(6 * 19), 1);
+  for (size_t i = 0; i < 40; ++i) keep[i] = 0;
+  const Tensor mask = Tensor::from<uint8_t>(s, keep, {6, 19});
+  expect_traffic(kernels::MaskedMean{.x = x.cref(), .mask = mask.cref(), .y = y.ref(), .share = share.ref()},
+                 {.read = -40 * kCols * size, .loads = 1.7, .why = "what the mask hides is not read"});
+  expect_traffic(
+      kernels::MaskedMeanGrad{.dy = y.cref(), .mask = mask.cref(), .share = share.cref(), .dx = dx.ref()},
+      {.read = -2 * (kCols * size + 4), .loads = 30, .why = "two samples have no tokens; each row loads the mean's"});
 }
 
 TEST_P(TrafficTest, DropoutReadsWhatItKeeps) {
@@ -113,6 +157,22 @@ TEST_P(TrafficTest, Losses) {
       {.read = rows, .written = rows, .loads = 5, .why = "a row is read three times while it is in L1"});
   expect_traffic(kernels::CorrectCount{.logits = x.cref(), .labels = labels.cref(), .count = loss.ref()},
                  {.read = rows, .written = rows, .why = kPartial});
+  const Tensor weights = floats({kRows});
+  expect_traffic(
+      kernels::Mse{
+          .x = x.cref(), .target = target.cref(), .loss = loss.ref(), .dx = dx.ref(), .row_weights = weights.cref()},
+      {.read = rows, .written = rows, .loads = 2, .why = kPartial});
+  expect_traffic(kernels::SoftmaxCrossEntropy{.logits = x.cref(),
+                                              .labels = labels.cref(),
+                                              .loss = loss.ref(),
+                                              .dlogits = dx.ref(),
+                                              .row_weights = weights.cref()},
+                 {.read = rows, .written = rows, .loads = 6, .why = "the same"});
+  const Tensor products = floats({kRows, kRows});
+  expect_traffic(
+      kernels::SupervisedContrastive{
+          .products = products.cref(), .labels = labels.cref(), .loss = loss.ref(), .dproducts = products.ref()},
+      {.read = rows, .written = rows, .loads = 9, .why = "a row is read four times"});
 }
 
 TEST_P(TrafficTest, Embeddings) {

@@ -63,6 +63,27 @@ TEST_P(ArenaTest, InitialValuesDependOnPathAndSeedAlone) {
   EXPECT_LT(std::abs(sum / 77), 0.15);
 }
 
+TEST_P(ArenaTest, NormalValuesDependOnPathAndSeedAloneToo) {
+  const InitialValue normal = InitialValue::normal(3, 0.5f);
+  Init whole;
+  whole.scope("stage0").param("w", {100}, normal);
+  const Param in_whole = whole.scope("stage1").param("w", {100, 100}, normal);
+  Init cut;
+  const Param in_cut = cut.scope("stage1").param("w", {100, 100}, normal);
+  const Param other_path = cut.scope("stage2").param("w", {100, 100}, normal);
+  const Arena a(stream, whole, 42), b(stream, cut, 42), c(stream, cut, 43);
+  EXPECT_EQ(value(a, in_whole), value(b, in_cut));
+  EXPECT_NE(value(b, in_cut), value(c, in_cut)) << "another seed";
+  EXPECT_NE(value(b, in_cut), value(b, other_path)) << "another path";
+  double sum = 0, squares = 0;
+  for (const float v : value(a, in_whole)) {
+    sum += (double(v) - 3) / 1e4;
+    squares += (double(v) - 3) * (double(v) - 3) / 1e4;
+  }
+  EXPECT_NEAR(sum, 0, 0.03);          // six standard deviations
+  EXPECT_NEAR(squares, 0.25, 0.022);  // the same
+}
+
 TEST_P(ArenaTest, VersionsNeverRepeat) {
   Init init;
   const Param p = init.param("p", {4}, InitialValue::constant(1));

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "engine/launch.h"
 #include "tests/support/support.h"
 
@@ -73,11 +75,56 @@ TEST_P(FillTest, FillUniformCoversTheRangeEvenly) {
   for (int count : counts) EXPECT_NEAR(count, kCount / 8, 600);  // 6 standard deviations: 105 each
 }
 
+TEST_P(FillTest, FillNormalIsBoxAndMullersTransformOfEachDraw) {
+  Stream stream(device());
+  const PhiloxKey key{17, 99};
+  const double turn = 2 * std::acos(-1.0);
+  for (int64_t n : {0, 1, 3, 4, 129, 16384, 16387}) {
+    SCOPED_TRACE(n);
+    Guarded y(stream, {n}, DType::kF32);
+    launch(kernels::FillNormal{.y = y.ref(), .mean = -0.5f, .deviation = 2.0f, .key = key}, stream);
+    y.check();
+    std::vector<double> expected;
+    for (int64_t i = 0; i < n; ++i) {
+      const Philox4 words = philox(key, uint64_t(i) / 4, 0);
+      const int pair = int(i % 4) / 2 * 2;
+      const double u = 1 - double(words.v[pair] >> 8) / 16777216.0, angle = double(words.v[pair + 1] >> 8) / 16777216.0;
+      const double radius = std::sqrt(-2 * std::log(u));
+      expected.push_back(-0.5 + 2 * radius * (i % 2 == 0 ? std::cos(turn * angle) : std::sin(turn * angle)));
+    }
+    test::expect_close(test::to_double(stream, y.tensor()), expected, 1e-6);
+  }
+}
+
+TEST_P(FillTest, FillNormalHasTheMomentsAndTheTails) {
+  Stream stream(device());
+  constexpr int64_t kCount = 100000;
+  const Tensor y = Tensor::empty(stream, {kCount});
+  launch(kernels::FillNormal{.y = y.ref(), .key = {1, 2}}, stream);
+  std::array<double, 5> moments{};
+  double neighbours = 0, last = 0;
+  int outside = 0;
+  for (const double v : test::to_double(stream, y)) {
+    for (int k = 1; k < 5; ++k) moments[size_t(k)] += std::pow(v, k) / kCount;
+    neighbours += v * last / kCount;
+    last = v;
+    outside += std::abs(v) > 2 ? 1 : 0;
+  }
+  // Within six standard deviations of the estimate.
+  EXPECT_NEAR(moments[1], 0, 0.019);
+  EXPECT_NEAR(moments[2], 1, 0.027);
+  EXPECT_NEAR(moments[3], 0, 0.074);
+  EXPECT_NEAR(moments[4], 3, 0.19);
+  EXPECT_NEAR(neighbours, 0, 0.019);
+  EXPECT_NEAR(outside, 0.0455 * kCount, 400);
+}
+
 TEST_P(FillTest, FillsRefuseOtherTypes) {
   Stream stream(device());
   Guarded bytes(stream, {4}, DType::kU8), ints(stream, {4}, DType::kI32);
   EXPECT_THROW(launch(kernels::FillConstant{.y = bytes.ref(), .value = 1.0f}, stream), DTypeError);
   EXPECT_THROW(launch(kernels::FillUniform{.y = ints.ref(), .low = 0.0f, .high = 1.0f, .key = {}}, stream), DTypeError);
+  EXPECT_THROW(launch(kernels::FillNormal{.y = ints.ref(), .key = {}}, stream), DTypeError);
 }
 
 }  // namespace

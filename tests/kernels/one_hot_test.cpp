@@ -41,6 +41,19 @@ TEST_P(OneHotTest, TheOpGivesFloatsAndTakesNoLabelsAtAll) {
   EXPECT_EQ(one_hot(c, Tensor::empty(s, {0}, DType::kI32), 3).numel(), 0);
 }
 
+TEST_P(OneHotTest, WithoutLabelsItIsTheIdentity) {
+  const Stream s(device());
+  Recorded pass(s);
+  Ctx c = pass.ctx();
+  EXPECT_EQ(to_double(s, identity(c, 3)), (std::vector<double>{1, 0, 0, 0, 1, 0, 0, 0, 1}));
+  EXPECT_EQ(identity(c, 0).shape(), (Shape{0, 0}));
+  const Guarded y(s, {2, 2}, DType::kBF16);
+  launch(kernels::OneHot{.y = y.ref()}, s);
+  EXPECT_EQ(to_double(s, y.tensor()), (std::vector<double>{1, 0, 0, 1}));
+  y.check();
+  EXPECT_THROW(launch(kernels::OneHot{.y = random(s, {2, 3}, 1).ref()}, s), ShapeError);
+}
+
 TEST_P(OneHotTest, WrongShapesAndDtypesAreRefused) {
   const Stream s(device());
   const Tensor labels = random_ints(s, {3}, 1, 0, 4), y = random(s, {2, 4}, 1);

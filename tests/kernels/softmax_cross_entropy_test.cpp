@@ -58,6 +58,36 @@ TEST_P(SoftmaxCrossEntropyTest, MatchesTheFormulaNearAndFarFromZero) {
       }
 }
 
+TEST_P(SoftmaxCrossEntropyTest, RowsMayHaveWeights) {
+  const Stream s(device());
+  for (const auto& [rows, classes] : kAwkward2d)
+    for (const DType t : {DType::kF32, DType::kBF16}) {
+      SCOPED_TRACE(testing::Message() << rows << "x" << classes << " " << name(t));
+      const Tensor x = random(s, {rows, classes}, 1, -5, 5, t), weights = random(s, {rows}, 3, 0, 2);
+      const Tensor labels = random_ints(s, {rows}, 2, 0, int32_t(classes));
+      const Guarded loss(s, {1}), dx(s, {rows, classes}, t);
+      launch(kernels::SoftmaxCrossEntropy{.logits = x.cref(),
+                                          .labels = labels.cref(),
+                                          .loss = loss.ref(),
+                                          .dlogits = dx.ref(),
+                                          .row_weights = weights.cref(),
+                                          .weight = 0.25f},
+             s);
+      const std::vector<double> in = to_double(s, x), at = to_double(s, labels), w = to_double(s, weights);
+      Reference all;
+      for (size_t r = 0; r < at.size(); ++r) {
+        const auto row = in.begin() + int64_t(r) * classes;
+        const Reference one = reference({row, row + classes}, {at[r]}, classes, 0.25 * w[r]);
+        all.loss += one.loss;
+        all.gradient.insert(all.gradient.end(), one.gradient.begin(), one.gradient.end());
+      }
+      expect_close(to_double(s, loss.tensor()), {all.loss}, bound(DType::kF32));
+      expect_close(to_double(s, dx.tensor()), all.gradient, bound(t));
+      loss.check();
+      dx.check();
+    }
+}
+
 TEST_P(SoftmaxCrossEntropyTest, ALabelOutOfRangeMakesTheLossAndItsRowNan) {
   const Stream s(device());
   for (const int32_t bad : {-1, 4, std::numeric_limits<int32_t>::max(), std::numeric_limits<int32_t>::min()}) {
@@ -87,6 +117,10 @@ TEST_P(SoftmaxCrossEntropyTest, WrongShapesAndDtypesAreRefused) {
   EXPECT_THROW(call(random(s, {3}, 1), loss, x), DTypeError);
   EXPECT_THROW(call(labels, two, x), ShapeError);
   EXPECT_THROW(call(labels, loss, random(s, {4, 3}, 1)), ShapeError);
+  Recorded pass(s);
+  Ctx c = pass.ctx();
+  EXPECT_THROW(softmax_cross_entropy(c, {x}, labels, 1.0f, two), ShapeError);
+  EXPECT_THROW(softmax_cross_entropy(c, {x}, labels, 1.0f, labels), DTypeError);
 }
 
 TEST_P(SoftmaxCrossEntropyTest, GradientsAgreeWithDifferencesAloneAndInsideASum) {
@@ -94,6 +128,10 @@ TEST_P(SoftmaxCrossEntropyTest, GradientsAgreeWithDifferencesAloneAndInsideASum)
   const Tensor labels = random_ints(s, {6}, 2, 0, 5), more = random_ints(s, {6}, 3, 0, 5);
   check_gradients(s, Init(), {random(s, {6, 5}, 1)},
                   [&](Ctx& c, const std::vector<Var>& in) { return softmax_cross_entropy(c, in[0], labels, 0.5f); });
+  const Tensor weights = random(s, {6}, 4, 0, 1);
+  check_gradients(s, Init(), {random(s, {6, 5}, 1)}, [&](Ctx& c, const std::vector<Var>& in) {
+    return softmax_cross_entropy(c, in[0], labels, 0.5f, weights);
+  });
   // A sum of losses is a root too: it hands the losses a gradient of their own.
   check_gradients(s, Init(), {random(s, {6, 5}, 1)}, [&](Ctx& c, const std::vector<Var>& in) {
     const Var a = softmax_cross_entropy(c, in[0], labels), b = softmax_cross_entropy(c, in[0], more, 3.0f);

@@ -1,0 +1,9 @@
+// Declares an embedding's table.
+#include "layers/embedding.h"
+
+namespace sluice {
+
+Embedding::Embedding(Init init, int64_t vocabulary, int64_t width)
+    : table_(init.param("weight", {vocabulary, width}, InitialValue::normal(0, 1))) {}
+
+}  // namespace sluice
