@@ -1,6 +1,7 @@
 // The tables behind --data, --model with --rule, and --optimizer.
 #include "apps/catalog.h"
 
+#include "data/text_files.h"
 #include "models/vgg.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"
@@ -20,6 +21,21 @@ VggConfig vgg_config(const RunConfig& c, const SampleSource& train) {
 TrainingData shared(ImageSplit split) {
   return {std::make_shared<const ImageDataset>(std::move(split.train)),
           std::make_shared<const ImageDataset>(std::move(split.test))};
+}
+
+TrainingData shared(TextSplit split) {
+  return {std::make_shared<const TextDataset>(std::move(split.train)),
+          std::make_shared<const TextDataset>(std::move(split.test)),
+          std::make_shared<const Vocabulary>(std::move(split.vocabulary))};
+}
+/// `max_len`: the published runs' length for the data set. What is tokenised stays beside the texts.
+TextOptions text_options(const RunConfig& c, int64_t max_len) {
+  std::error_code none;
+  const std::filesystem::path dir = c.data_dir;
+  return {.max_len = max_len,
+          .seed = uint64_t(c.seed),
+          .faithful = c.faithful,
+          .cache = std::filesystem::is_directory(dir, none) ? dir : dir.parent_path()};
 }
 
 OptimizerPtr make_adam(const RunConfig&) { return std::make_unique<Adam>(); }
@@ -43,7 +59,13 @@ const std::vector<DataEntry>& data_sets() {
   static const std::vector<DataEntry> table{
       {"fashion-mnist", [](const RunConfig& c) { return shared(load_fashion_mnist(c.data_dir)); }},
       {"cifar10", [](const RunConfig& c) { return shared(load_cifar10(c.data_dir)); }},
-      {"cifar100", [](const RunConfig& c) { return shared(load_cifar100(c.data_dir)); }}};
+      {"cifar100", [](const RunConfig& c) { return shared(load_cifar100(c.data_dir)); }},
+      {"ag-news", [](const RunConfig& c) { return shared(load_ag_news(c.data_dir, text_options(c, 128))); }},
+      {"dbpedia", [](const RunConfig& c) { return shared(load_dbpedia(c.data_dir, text_options(c, 128))); }},
+      {"imdb", [](const RunConfig& c) { return shared(load_imdb_csv(c.data_dir, text_options(c, 256))); }},
+      {"aclimdb", [](const RunConfig& c) { return shared(load_aclimdb(c.data_dir, text_options(c, 256))); }},
+      {"debian-topics",
+       [](const RunConfig& c) { return shared(load_debian_topics(c.data_dir, text_options(c, 128))); }}};
   return table;
 }
 
@@ -65,6 +87,11 @@ const std::vector<OptimizerEntry>& optimizers() {
 const ImageDataset& images_of(const RunConfig& c, const SampleSource& samples) {
   if (const auto* images = dynamic_cast<const ImageDataset*>(&samples)) return *images;
   throw ConfigError(str("model='", c.model, "' takes images, and data='", c.data, "' holds none"));
+}
+
+const TextDataset& texts_of(const RunConfig& c, const SampleSource& samples) {
+  if (const auto* texts = dynamic_cast<const TextDataset*>(&samples)) return *texts;
+  throw ConfigError(str("model='", c.model, "' takes texts, and data='", c.data, "' holds none"));
 }
 
 TrainingData load_data(const RunConfig& c) {

@@ -7,6 +7,7 @@
 
 #include "apps/config.h"
 #include "data/dataset.h"
+#include "data/text.h"
 #include "layers/module.h"
 #include "optim/optimizer.h"
 
@@ -15,6 +16,7 @@ namespace sluice {
 /// Both halves of a data set, shared by all runs of a process.
 struct TrainingData {
   std::shared_ptr<const SampleSource> train, test;
+  std::shared_ptr<const Vocabulary> vocabulary{};  // of texts
 };
 
 struct DataEntry {
@@ -39,8 +41,9 @@ const std::vector<OptimizerEntry>& optimizers();
 
 /// Lookups by the configuration's names. Throw ConfigError with the names that exist.
 TrainingData load_data(const RunConfig& config);
-/// The samples as images. Throws ConfigError where they are something else.
+/// The samples as images or texts. Throw ConfigError where they are something else.
 const ImageDataset& images_of(const RunConfig& config, const SampleSource& samples);
+const TextDataset& texts_of(const RunConfig& config, const SampleSource& samples);
 const ModelEntry& find_model(const RunConfig& config);
 OptimizerPtr make_optimizer(const RunConfig& config);
 

@@ -91,7 +91,7 @@ const std::vector<ConfigField>& config_fields() {
   static const std::vector<ConfigField> fields{
       {"model", "network family: vgg", &C::model, true},
       {"rule", "bp: end-to-end backprop; al: associated learning, each stage trains on its own losses", &C::rule, true},
-      {"data", "fashion-mnist, cifar10 or cifar100", &C::data, true},
+      {"data", "one of the data sets that `sluice info` lists", &C::data, true},
       {"data_dir", "folder with the data set's official files", &C::data_dir, false},
       {"devices", "comma-separated list such as cpu:0,cpu:1 or cuda:0; CPU devices share the cores evenly", &C::devices,
        false},

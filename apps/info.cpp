@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <omp.h>
 
+#include "apps/catalog.h"
 #include "apps/commands.h"
 #include "engine/build_config.h"
 #include "engine/device.h"
@@ -37,7 +38,9 @@ void print_info() {
              std::getenv("OMP_WAIT_POLICY") ? std::getenv("OMP_WAIT_POLICY") : "default");
   fmt::print("models     vgg\n");
   fmt::print("rules      bp (end-to-end backprop), al (associated learning)\n");
-  fmt::print("data       fashion-mnist, cifar10, cifar100\n");
+  std::string names;
+  for (const DataEntry& d : data_sets()) names += (names.empty() ? "" : ", ") + std::string(d.name);
+  fmt::print("data       {}\n", names);
 }
 
 }  // namespace

@@ -65,6 +65,17 @@ void write_image(const ImageDataset& d, int64_t image, const Augmentation& a, co
   }
 }
 
+void ImageDataset::expect_sound(const std::string& where, const Augmentation& a) const {
+  check(*this, where);
+  if (a.crop_padding < 0) throw ConfigError(str("crop padding ", a.crop_padding, ", expected at least 0"));
+}
+
+std::vector<BatchPort> ImageDataset::ports(const BatchDraw& draw) const {
+  const auto count = int64_t(draw.samples.size());
+  return {{.name = "images", .shape = {count, image[0], image[1], image[2]}, .dtype = DType::kF32},
+          {.name = "labels", .shape = {count}, .dtype = DType::kI32}};
+}
+
 void ImageDataset::fill(const BatchDraw& draw, std::span<const Ref> out) const {
   const Augmentation& a = draw.augmentation;
   float* images = out[0].as<float>();

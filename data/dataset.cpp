@@ -77,14 +77,6 @@ void check(const ImageDataset& d, const std::string& where) {
       fail(str("label ", d.labels[i], " of image ", i, ", expected one in [0, ", d.classes(), ")"));
 }
 
-void ImageDataset::expect_sound(const std::string& where) const { check(*this, where); }
-
-std::vector<BatchPort> ImageDataset::ports(std::span<const int32_t> samples) const {
-  const auto count = int64_t(samples.size());
-  return {{.name = "images", .shape = {count, image[0], image[1], image[2]}, .dtype = DType::kF32},
-          {.name = "labels", .shape = {count}, .dtype = DType::kI32}};
-}
-
 ImageSplit load_fashion_mnist(const fs::path& dir, int64_t pad_to) {
   expect_folder(dir, "the four idx files of Fashion-MNIST");
   return {fashion_part(dir, "train", pad_to), fashion_part(dir, "t10k", pad_to)};

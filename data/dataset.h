@@ -20,9 +20,9 @@ struct ImageDataset : SampleSource {
 
   int64_t size() const override { return int64_t(labels.size()); }
   int64_t classes() const override { return int64_t(class_names.size()); }
-  void expect_sound(const std::string& where) const override;
+  void expect_sound(const std::string& where, const Augmentation& augmentation) const override;
   /// "images" [b, H, W, C] f32, normalised, and "labels" [b] i32.
-  std::vector<BatchPort> ports(std::span<const int32_t> samples) const override;
+  std::vector<BatchPort> ports(const BatchDraw& draw) const override;
   void fill(const BatchDraw& draw, std::span<const Ref> out) const override;
 };
 

@@ -33,11 +33,10 @@ std::vector<int32_t> epoch_order(int64_t n, uint64_t seed, int64_t epoch) {
 
 Loader::Loader(std::shared_ptr<const SampleSource> dataset, const LoaderOptions& options, Device device)
     : dataset_(std::move(dataset)), options_(options), stream_(device) {
-  dataset_->expect_sound("dataset");
-  if (options.batch < 1 || options.depth < 1 || options.readers < 1 || options.augmentation.crop_padding < 0)
+  dataset_->expect_sound("dataset", options.augmentation);
+  if (options.batch < 1 || options.depth < 1 || options.readers < 1)
     throw ConfigError(str("loader: batch ", options.batch, ", depth ", options.depth, ", readers ", options.readers,
-                          ", crop padding ", options.augmentation.crop_padding,
-                          ", expected positive numbers and a padding of at least 0"));
+                          ", expected positive numbers"));
   const int64_t n = dataset_->size();
   per_epoch_ = options.training ? n / options.batch : (n + options.batch - 1) / options.batch;
   if (per_epoch_ == 0)
@@ -61,20 +60,22 @@ std::vector<int32_t> Loader::samples_of(int64_t mb) {
 
 void Loader::queue_fill(int64_t mb) {
   std::vector<int32_t> samples = samples_of(mb);
+  const Augmentation augmentation = options_.training ? options_.augmentation : Augmentation{};
+  // The samples and the augmentation lie where the caller keeps them.
+  const auto draw = [epoch = mb / per_epoch_, seed = options_.seed](const auto& of, const Augmentation& a) {
+    return BatchDraw{.samples = of, .epoch = epoch, .seed = seed, .augmentation = a};
+  };
   Pending p;
   p.readers = options_.readers;
-  p.batch.ports = dataset_->ports(samples);
+  p.batch.ports = dataset_->ports(draw(samples, augmentation));
   // References, not tensors: a tensor that the worker destroys could be the last handle of the worker's own stream.
   std::vector<Ref> refs;
   for (const BatchPort& port : p.batch.ports) {
     p.batch.values.push_back(Tensor::empty(stream_, port.shape, port.dtype, MemoryTag::kIo));
     refs.push_back(p.batch.values.back().ref());
   }
-  const Augmentation augmentation = options_.training ? options_.augmentation : Augmentation{};
   stream_.enqueue([dataset = dataset_, samples = std::move(samples), refs = std::move(refs), augmentation,
-                   epoch = mb / per_epoch_, seed = options_.seed](CpuContext&) {
-    dataset->fill({.samples = samples, .epoch = epoch, .seed = seed, .augmentation = augmentation}, refs);
-  });
+                   draw](CpuContext&) { dataset->fill(draw(samples, augmentation), refs); });
   p.batch.ready = stream_.record();
   pending_.emplace(mb, std::move(p));
 }

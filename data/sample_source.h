@@ -31,12 +31,13 @@ class SampleSource {
   virtual ~SampleSource() = default;
   virtual int64_t size() const = 0;
   virtual int64_t classes() const = 0;
-  /// Throws DataError, starting with `where`, when counts do not fit together or a value is out of range.
-  virtual void expect_sound(const std::string& where) const = 0;
-  /// The tensors of a micro-batch of these samples. Cheap: the caller's thread asks when it queues the filling.
-  virtual std::vector<BatchPort> ports(std::span<const int32_t> samples) const = 0;
-  /// Fills tensors of ports(draw.samples), in that order. What it writes depends on the draw alone. The loader calls it
-  /// on its stream's worker.
+  /// Throws DataError, starting with `where`, when counts do not fit together or a value is out of range, and
+  /// ConfigError for an augmentation that the samples do not allow.
+  virtual void expect_sound(const std::string& where, const Augmentation& augmentation) const = 0;
+  /// The tensors of a micro-batch. Cheap: the caller's thread asks when it queues the filling.
+  virtual std::vector<BatchPort> ports(const BatchDraw& draw) const = 0;
+  /// Fills tensors of ports(draw), in that order. What it writes depends on the draw alone. The loader calls it on its
+  /// stream's worker.
   virtual void fill(const BatchDraw& draw, std::span<const Ref> out) const = 0;
 };
 

@@ -8,7 +8,7 @@
 
 namespace sluice {
 
-void TextDataset::expect_sound(const std::string& where) const {
+void TextDataset::expect_sound(const std::string& where, const Augmentation&) const {
   const auto fail = [&](const std::string& what) { throw DataError(str(where, ": ", what)); };
   if (labels.empty()) fail("no documents, expected at least one");
   if (offsets.size() != labels.size() + 1 || offsets.front() != 0 || offsets.back() != int64_t(tokens.size()))
@@ -25,10 +25,10 @@ void TextDataset::expect_sound(const std::string& where) const {
       fail(str("token ", token, ", expected one in [1, ", vocabulary_size, ")"));
 }
 
-std::vector<BatchPort> TextDataset::ports(std::span<const int32_t> samples) const {
+std::vector<BatchPort> TextDataset::ports(const BatchDraw& draw) const {
   int64_t longest = 1;
-  for (const int32_t i : samples) longest = std::max(longest, length(i));
-  const auto count = int64_t(samples.size());
+  for (const int32_t i : draw.samples) longest = std::max(longest, length(i));
+  const auto count = int64_t(draw.samples.size());
   return {{.name = "tokens", .shape = {count, (longest + bucket - 1) / bucket * bucket}, .dtype = DType::kI32},
           {.name = "labels", .shape = {count}, .dtype = DType::kI32}};
 }

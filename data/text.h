@@ -27,9 +27,9 @@ struct TextDataset : SampleSource {
   int64_t length(int64_t i) const { return offsets[size_t(i) + 1] - offsets[size_t(i)]; }
   int64_t size() const override { return int64_t(labels.size()); }
   int64_t classes() const override { return int64_t(class_names.size()); }
-  void expect_sound(const std::string& where) const override;
+  void expect_sound(const std::string& where, const Augmentation& augmentation) const override;
   /// "tokens" [b, T] i32, padded with Vocabulary::kPad, and "labels" [b] i32.
-  std::vector<BatchPort> ports(std::span<const int32_t> samples) const override;
+  std::vector<BatchPort> ports(const BatchDraw& draw) const override;
   void fill(const BatchDraw& draw, std::span<const Ref> out) const override;
 };
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "data/augment.h"
 #include "data/loader.h"
 #include "tests/support/support.h"
 
@@ -100,8 +101,8 @@ TEST(TextSplit, TokensAreRanksOfTrainingWords) {
   EXPECT_THAT(s.test.document(0), ElementsAre(2, Vocabulary::kUnknown, 3, 4));
   EXPECT_THAT(s.test.document(1), ElementsAre(Vocabulary::kUnknown)) << "an empty document is one unknown word";
   EXPECT_THAT(s.test.document(2), ElementsAre(3));
-  EXPECT_NO_THROW(s.train.expect_sound("train"));
-  EXPECT_NO_THROW(s.test.expect_sound("test"));
+  EXPECT_NO_THROW(s.train.expect_sound("train", {}));
+  EXPECT_NO_THROW(s.test.expect_sound("test", {}));
 }
 
 TEST(TextSplit, LengthsAndSizesAreOptions) {
@@ -217,7 +218,7 @@ TEST(TextDataset, RefusesWhatDoesNotFit) {
   const auto refuses = [](auto change, const char* what) {
     const auto d = numbered(4);
     change(*d);
-    EXPECT_THAT([&] { d->expect_sound("mine"); },
+    EXPECT_THAT([&] { d->expect_sound("mine", {}); },
                 ThrowsMessage<DataError>(AllOf(HasSubstr("mine: "), HasSubstr(what))));
     EXPECT_THROW(Loader(d, {.batch = 1}), DataError);
   };
