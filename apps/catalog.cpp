@@ -1,8 +1,7 @@
 // The tables behind --data and --optimizer.
 #include "apps/catalog.h"
 
-#include <cstdlib>
-
+#include "apps/run_dir.h"
 #include "data/image_folder.h"
 #include "data/text_files.h"
 #include "engine/rng.h"
@@ -16,15 +15,6 @@ TrainingData shared(ImageSplit split) {
   return {std::make_shared<const ImageDataset>(std::move(split.train)),
           std::make_shared<const ImageDataset>(std::move(split.test)),
           {}};
-}
-
-/// Where tokenised texts are kept: the user's cache, since data_dir may be read-only.
-std::filesystem::path cache_folder() {
-  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != 0)
-    return std::filesystem::path(cache) / "sluice";
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home != 0)
-    return std::filesystem::path(home) / ".cache/sluice";
-  return {};
 }
 
 /// Pixels of -1 .. 1, squares of 32.
@@ -48,7 +38,7 @@ TrainingData text(const RunConfig& c) {
                                                  .bucket = c.faithful ? 1 : 8,
                                                  .seed = uint64_t(c.seed),
                                                  .faithful = c.faithful,
-                                                 .cache = cache_folder()});
+                                                 .cache = data_home()});
   return {std::make_shared<const TextDataset>(std::move(split.train)),
           std::make_shared<const TextDataset>(std::move(split.test)),
           std::make_shared<const Vocabulary>(std::move(split.vocabulary))};
@@ -87,9 +77,9 @@ const std::vector<DataEntry>& data_sets() {
       {"cifar100", "the binary version's .bin files",
        [](const RunConfig& c) { return shared(load_cifar100(c.data_dir)); }},
       {"tinyImageNet", "tiny-imagenet-200, val as published or in folders of the classes",
-       [](const RunConfig& c) { return shared(load_tiny_imagenet(c.data_dir, cache_folder())); }},
+       [](const RunConfig& c) { return shared(load_tiny_imagenet(c.data_dir, data_home())); }},
       {"image-folder", "train and test, each with a folder of PNG or JPEG files for every class",
-       [](const RunConfig& c) { return shared(load_image_folder(c.data_dir, cache_folder())); }},
+       [](const RunConfig& c) { return shared(load_image_folder(c.data_dir, data_home())); }},
       {"debian-topics", "what `sluice data fetch debian-topics` wrote", text<load_debian_topics>},
       {"ag_news", "train.csv and test.csv", text<load_ag_news>},
       {"dbpedia_14", "train.csv and test.csv", text<load_dbpedia>},

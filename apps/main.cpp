@@ -34,6 +34,7 @@ int main(int argc, char** argv) {
   sluice::add_train(app);
   sluice::add_eval(app);
   sluice::add_demo(app);
+  sluice::add_data(app);
   sluice::add_info(app);
   try {
     app.parse(argc, argv);

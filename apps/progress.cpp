@@ -22,25 +22,29 @@ int columns(std::FILE* out) {
 
 }  // namespace
 
-Progress::Progress(std::string title, int64_t total, std::FILE* out)
+Progress::Progress(std::string title, int64_t total, std::FILE* out, std::string unit)
     : title_(std::move(title)),
       total_(std::max<int64_t>(total, 1)),
       out_(out),
+      unit_(std::move(unit)),
       terminal_(isatty(fileno(out)) == 1),
       begin_(Clock::now()),
       drawn_(begin_ - std::chrono::seconds(1)) {}
 
-std::string Progress::line(const std::string& title, double share, double rate, double loss, double seconds_left,
+std::string Progress::figures(double rate, const std::string& unit, std::optional<double> loss) {
+  return fmt::format("{:7.0f} {}/s", rate, unit) + (loss ? fmt::format("  loss {:6.4f}", *loss) : "");
+}
+
+std::string Progress::line(const std::string& title, double share, const std::string& figures, double seconds_left,
                            int width) {
   const auto left = std::lround(seconds_left);
-  const std::string tail = fmt::format(" {:3.0f} %  {:7.0f} samples/s  loss {:6.4f}  {}:{:02} left", 100 * share, rate,
-                                       loss, left / 60, left % 60);
+  const std::string tail = fmt::format(" {:3.0f} %  {}  {}:{:02} left", 100 * share, figures, left / 60, left % 60);
   const int bar = std::clamp(width - int(title.size()) - int(tail.size()) - 4, 5, 40);
   const int full = std::clamp(int(std::lround(share * bar)), 0, bar);
   return fmt::format("{} |{:#<{}}{:.<{}}|{}", title, "", full, "", bar - full, tail);
 }
 
-void Progress::update(int64_t done, double loss) {
+void Progress::update(int64_t done, std::optional<double> loss) {
   if (first_ < 0) first_ = done;  // a resumed run starts in the middle; the first step warms up
   done_ = done;
   loss_ = loss;
@@ -54,7 +58,8 @@ void Progress::draw() {
   const double elapsed = seconds_since(begin_);
   const double rate = elapsed > 0 ? double(done_ - std::max<int64_t>(first_, 0)) / elapsed : 0;
   const double left = rate > 0 ? double(total_ - done_) / rate : 0;
-  const std::string text = line(title_, double(done_) / double(total_), rate, loss_, left, columns(out_) - 1);
+  const std::string text =
+      line(title_, double(done_) / double(total_), figures(rate, unit_, loss_), left, columns(out_) - 1);
   if (terminal_)
     fmt::print(out_, "\r{}\033[K", text);
   else

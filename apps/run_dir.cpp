@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <utility>
 
 #include "engine/error.h"
 
@@ -39,6 +41,14 @@ void write_file(const std::string& path, const std::string& content) {
   std::error_code error;
   std::filesystem::rename(temporary, path, error);
   if (error) throw DataError(str(path, ": cannot be written: ", error.message()));
+}
+
+std::filesystem::path data_home() {
+  for (const auto& [variable, below] :
+       {std::pair{"SLUICE_DATA_DIR", ""}, {"XDG_CACHE_HOME", "sluice"}, {"HOME", ".cache/sluice"}})
+    if (const char* path = std::getenv(variable); path != nullptr && *path != 0)
+      return std::filesystem::path(path) / below;
+  return ".cache/sluice";
 }
 
 std::string results_csv(const std::vector<ResultRow>& rows) {

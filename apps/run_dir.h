@@ -50,6 +50,9 @@ struct ResultRow {
 };
 std::string results_csv(const std::vector<ResultRow>& rows);
 
+/// Where data sets are kept, and what is made of them once: SLUICE_DATA_DIR, or `sluice` in the user's cache.
+std::filesystem::path data_home();
+
 /// Writes a whole file under a temporary name, then renames it. Throws DataError with the path and the reason.
 void write_file(const std::string& path, const std::string& content);
 

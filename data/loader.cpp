@@ -61,10 +61,14 @@ std::vector<int32_t> Loader::samples_of(int64_t mb) {
 
 void Loader::queue_fill(int64_t mb) {
   std::vector<int32_t> samples = samples_of(mb);
+  const Augmentation augmentation = options_.training ? options_.augmentation : Augmentation{};
+  // The samples and the augmentation lie where the caller keeps them.
+  const auto draw = [epoch = mb / per_epoch_, seed = options_.seed](const auto& of, const Augmentation& a) {
+    return BatchDraw{.samples = of, .epoch = epoch, .seed = seed, .augmentation = a};
+  };
   Pending p;
   p.readers = options_.readers;
-  const Augmentation augmentation = options_.training ? options_.augmentation : Augmentation{};
-  p.batch.ports = dataset_->ports({.samples = samples, .augmentation = augmentation});
+  p.batch.ports = dataset_->ports(draw(samples, augmentation));
   // References, not tensors: a tensor that the worker destroys could be the last handle of the worker's own stream.
   std::vector<Ref> refs;
   for (const BatchPort& port : p.batch.ports) {
@@ -72,9 +76,7 @@ void Loader::queue_fill(int64_t mb) {
     refs.push_back(p.batch.values.back().ref());
   }
   stream_.enqueue([dataset = dataset_, samples = std::move(samples), refs = std::move(refs), augmentation,
-                   epoch = mb / per_epoch_, seed = options_.seed](CpuContext&) {
-    dataset->fill({.samples = samples, .epoch = epoch, .seed = seed, .augmentation = augmentation}, refs);
-  });
+                   draw](CpuContext&) { dataset->fill(draw(samples, augmentation), refs); });
   p.batch.ready = stream_.record();
   pending_.emplace(mb, std::move(p));
 }

@@ -281,5 +281,48 @@ TEST_F(CommandTest, AFullDiskKeepsTheOldCheckpoint) {
   EXPECT_FALSE(fs::exists(checkpoint() + ".tmp"));
 }
 
+/// Apt's lists as they lie on a disk, unpacked: four packages of two sections, and a release without descriptions.
+void write_lists(const fs::path& dir) {
+  fs::create_directory(dir);
+  std::ofstream packages(dir / "deb.example_debian_dists_stable_main_binary-amd64_Packages");
+  std::ofstream descriptions(dir / "deb.example_debian_dists_stable_main_i18n_Translation-en");
+  for (const int i : {0, 1, 2, 3}) {
+    packages << "Package: package" << i << "\nSection: " << (i % 2 == 0 ? "games" : "sound") << "\n\n";
+    descriptions << "Package: package" << i << "\nDescription-en: title " << i << "\n Text " << i << ".\n\n";
+  }
+  std::ofstream(dir / "deb.example_other_dists_stable_main_binary-amd64_Packages")
+      << "Package: alien\nSection: games\n";
+}
+
+TEST_F(CommandTest, DebianTopicsComeFromAptsLists) {
+  write_lists(dir_ / "lists");
+  const std::string fetch = "data fetch debian-topics --lists " + (dir_ / "lists").string() + " --out " +
+                            (dir_ / "topics").string() + " --sections ";
+  const Outcome o = sluice(fetch + "games,sound");
+  ASSERT_EQ(o.status, 0) << o.text;
+  EXPECT_THAT(o.text, AllOf(HasSubstr("4 packages, 4 with a section and a long description"), HasSubstr("games")));
+  const auto text_of = [&](const char* name) {
+    std::ifstream in(dir_ / "topics" / name);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  EXPECT_EQ(text_of("classes.txt"), "games\nsound\n");
+  EXPECT_EQ(text_of("train.csv") + text_of("test.csv"),
+            "\"1\",\"title 0\",\"Text 0.\"\n\"2\",\"title 1\",\"Text 1.\"\n\"1\",\"title 2\",\"Text 2.\"\n"
+            "\"2\",\"title 3\",\"Text 3.\"\n");
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir_ / "topics"), {}), 3) << "nothing else is left";
+  expect_one_error(sluice(fetch + "games,nosuchsection"), HasSubstr("no package of section 'nosuchsection'"));
+}
+
+TEST_F(CommandTest, AModelOfImagesRefusesTexts) {
+  fs::create_directory(dir_ / "news");
+  std::ofstream train(dir_ / "news/train.csv"), test(dir_ / "news/test.csv");
+  for (int i = 1; i <= 4; ++i) train << '"' << i << "\",\"some title\",\"and text\"\n";
+  test << "\"1\",\"some\",\"text\"\n";
+  train.close();
+  test.close();
+  expect_one_error(sluice("train --data ag_news --data-dir " + (dir_ / "news").string()),
+                   HasSubstr("model='vgg' takes images, and data='ag_news' holds none"));
+}
+
 }  // namespace
 }  // namespace sluice

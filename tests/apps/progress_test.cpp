@@ -9,13 +9,15 @@ namespace sluice {
 namespace {
 
 TEST(ProgressTest, OneLineShowsBarRateLossAndTimeLeft) {
-  EXPECT_EQ(Progress::line("al", 0.5, 1234.4, 0.51234, 65.2, 66),
+  EXPECT_EQ(Progress::line("al", 0.5, Progress::figures(1234.4, "samples", 0.51234), 65.2, 66),
             "al |######.....|  50 %     1234 samples/s  loss 0.5123  1:05 left");
 }
 
+TEST(ProgressTest, WorkWithoutALossHasAUnitOfItsOwn) { EXPECT_EQ(Progress::figures(12.3, "MB", {}), "     12 MB/s"); }
+
 TEST(ProgressTest, TheBarStaysInsideItsBounds) {
-  EXPECT_NE(Progress::line("t", 1.0, 1, 1, 0, 200).find(std::string(40, '#')), std::string::npos);
-  EXPECT_EQ(Progress::line("t", 1.2, 1, 1, 0, 10).substr(0, 9), "t |#####|");
+  EXPECT_NE(Progress::line("t", 1.0, "", 0, 200).find(std::string(40, '#')), std::string::npos);
+  EXPECT_EQ(Progress::line("t", 1.2, "", 0, 10).substr(0, 9), "t |#####|");
 }
 
 TEST(ProgressTest, AFileGetsALineATenth) {

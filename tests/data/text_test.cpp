@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "data/augment.h"
 #include "data/loader.h"
 #include "tests/support/support.h"
 

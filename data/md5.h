@@ -1,0 +1,12 @@
+// MD5 (RFC 1321), for splits that publish their rule with it; not for security.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+namespace sluice {
+
+std::array<uint8_t, 16> md5(std::string_view text);
+
+}  // namespace sluice
