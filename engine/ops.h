@@ -3,6 +3,7 @@
 
 #include "engine/tape.h"
 #include "kernels/activation.h"
+#include "kernels/layer_norm.h"
 
 namespace sluice {
 
@@ -40,6 +41,25 @@ struct BatchNormParams {
 /// (unbiased variance); evaluation uses the running ones.
 Var batch_norm(Ctx& c, const Var& x, const BatchNormParams& p, bool relu = false);
 Var batch_norm(Ctx& c, const Var& x, const Var& residual, const BatchNormParams& p, bool relu);
+
+// ---- layer norm over the last dimension ----
+struct LayerNormParams {
+  Param gamma, beta;  // [C]
+  float eps = 1e-5f;
+  LayerNormForm form = LayerNormForm::kStandard;
+};
+Var layer_norm(Ctx& c, const Var& x, const LayerNormParams& p);
+
+// ---- attention ----
+struct AttentionSpec {
+  int heads = 1;
+  float dropout = 0;  // on the probabilities, in training
+  uint64_t path = 0;  // the hash of the op's path
+};
+/// qkv [B, T, 3 d] -> [B, T, d]: softmax(Q K^T / sqrt(d / heads)) V for each head; Q, K and V of all heads lie side by
+/// side. mask [B, T] u8, not 0: may be attended to; undefined: all may. Where a sample has no such key, each position
+/// gets the mean of all values. At most 128 columns a head.
+Var attention(Ctx& c, const Var& qkv, const Tensor& mask, const AttentionSpec& spec);
 
 // ---- pooling over NHWC ----
 struct Pool2dSpec {

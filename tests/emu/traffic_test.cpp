@@ -4,6 +4,7 @@
 #include "kernels/activation.h"
 #include "kernels/adam.h"
 #include "kernels/add.h"
+#include "kernels/attention.h"
 #include "kernels/avg_pool.h"
 #include "kernels/batch_norm.h"
 #include "kernels/check_finite.h"
@@ -19,6 +20,7 @@
 #include "kernels/lstm_cell.h"
 #include "kernels/log_softmax.h"
 #include "kernels/masked_mean.h"
+#include "kernels/layer_norm.h"
 #include "kernels/matmul.h"
 #include "kernels/max_pool.h"
 #include "kernels/mse.h"
@@ -272,6 +274,52 @@ TEST_P(TrafficTest, LstmCell) {
   expect_traffic(forward, {.read = -padded * 3 * size, .written = -padded * 4 * size, .loads = 1.1, .why = why});
   expect_traffic(backward,
                  {.read = -padded * (6 * size + 12), .written = -padded * (size + 4), .loads = 1.1, .why = why});
+}
+
+TEST_P(TrafficTest, LayerNorm) {
+  const Tensor x = random({kRows, kCols}), dy = random({kRows, kCols}, 2), y = empty({kRows, kCols});
+  const Tensor gamma = floats({kCols}), beta = floats({kCols}, 2), stats = floats({kRows, 2}, 3);
+  const Tensor sums = floats({2, kCols}), dgamma = floats({kCols}), dbeta = floats({kCols});
+  constexpr int64_t kVector = kCols * 4, kChunks = 2;
+  expect_traffic(
+      kernels::LayerNorm{.x = x.cref(), .gamma = gamma.cref(), .beta = beta.cref(), .y = y.ref(), .stats = stats.ref()},
+      {.loads = 8, .why = "a row is read three times while it is in L1, and each row loads gamma and beta"});
+  expect_traffic(
+      kernels::LayerNormGrad{.x = x.cref(),
+                             .dy = dy.cref(),
+                             .gamma = gamma.cref(),
+                             .stats = stats.cref(),
+                             .dx = y.ref(),
+                             .sums = sums.ref()},
+      {.read = 2 * kChunks * kVector,
+       .written = 2 * kChunks * kVector,
+       .loads = 14,
+       .why = "partial sums; a row is read twice, and by the sums once more; lanes load a row's statistics"});
+  expect_traffic(kernels::LayerNormGradParams{
+      .sums = sums.cref(), .dgamma = dgamma.ref(), .dbeta = dbeta.ref(), .accumulate_beta = true});
+}
+
+TEST_P(TrafficTest, Attention) {
+  constexpr int64_t kSamples = 2, kLength = 40, kHeads = 2, kWidth = 12;
+  const Tensor qkv = random({kSamples, kLength, 3 * kWidth}), y = random({kSamples, kLength, kWidth}, 2);
+  const Tensor dy = random({kSamples, kLength, kWidth}, 3), lse = floats({kSamples, kHeads, kLength}, 4);
+  const Tensor dqkv = empty(qkv.shape());
+  const Tensor mask = Tensor::from<uint8_t>(s, std::vector<uint8_t>(kSamples * kLength, 1), {kSamples, kLength});
+  const kernels::AttentionSettings settings{.heads = kHeads, .p = 0.3f, .key = {1, 2}};
+  expect_traffic(kernels::AttentionGrad{.qkv = qkv.cref(),
+                                        .mask = mask.cref(),
+                                        .y = y.cref(),
+                                        .lse = lse.cref(),
+                                        .dy = dy.cref(),
+                                        .dqkv = dqkv.ref(),
+                                        .settings = settings},
+                 {.read = kSamples * kLength * kHeads * 4,
+                  .written = kSamples * kLength * kHeads * 4,
+                  .loads = 12,
+                  .why = "a number a row goes through the workspace; each block of 32 reads the other side"});
+  expect_traffic(
+      kernels::Attention{.qkv = qkv.cref(), .mask = mask.cref(), .y = y.ref(), .lse = lse.ref(), .settings = settings},
+      {.loads = 3, .why = "each block of 32 queries reads K and V, and Q once for each block of keys"});
 }
 
 class UpdateTrafficTest : public TrafficTest {};
