@@ -1,6 +1,7 @@
 // Layout of an arena: groups one after another, every parameter on a 64-byte boundary.
 #include "engine/param.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "engine/launch.h"
@@ -92,13 +93,19 @@ void Arena::fill_initial(const Stream& s, uint64_t seed) {
   for (size_t i = 0; i < specs_.size(); ++i) {
     const ParamSpec& p = specs_[i];
     const Tensor t = values_.flat_view(offsets_[i], p.shape);
-    const PhiloxKey key = rng.key(RngPurpose::kInit, path_hash(p.path));
     if (p.initial.deviation > 0) {
+      const PhiloxKey key = rng.key(RngPurpose::kInit, path_hash(p.path));
       launch(kernels::FillNormal{.y = t.ref(), .mean = p.initial.low, .deviation = p.initial.deviation, .key = key}, s);
     } else if (p.initial.low == p.initial.high) {
       launch(kernels::FillConstant{.y = t.ref(), .value = p.initial.low}, s);
     } else {
-      launch(kernels::FillUniform{.y = t.ref(), .low = p.initial.low, .high = p.initial.high, .key = key}, s);
+      const InitialValue& v = p.initial;
+      const PhiloxKey key = rng.key(RngPurpose::kInit, v.draws == 0 ? path_hash(p.path) : v.draws);
+      const int64_t size = t.numel(), period = v.period == 0 ? size : v.period;
+      for (int64_t begin = 0; begin < size; begin += period) {
+        const Tensor part = t.flat_view(begin, {std::min(period, size - begin)});
+        launch(kernels::FillUniform{.y = part.ref(), .low = v.low, .high = v.high, .key = key}, s);
+      }
     }
   }
   for (size_t i = 0; i < buffer_specs_.size(); ++i) {

@@ -11,12 +11,16 @@
 namespace sluice {
 
 /// How a parameter starts: U(low, high), a constant when both are equal, or N(low, deviation^2) where there is one.
+/// Draws are keyed by the parameter's path.
 struct InitialValue {
   float low = 0, high = 0;
   float deviation = 0;
+  uint64_t draws = 0;  // not 0: the key instead of the path's hash, so that parameters start as clones of each other
+  int64_t period = 0;  // not 0: elements after which the draws start again
   static InitialValue constant(float v) { return {v, v}; }
   static InitialValue uniform(float bound) { return {-bound, bound}; }
   static InitialValue normal(float mean, float deviation) { return {mean, mean, deviation}; }
+  static InitialValue clones(float bound, uint64_t draws, int64_t period) { return {-bound, bound, 0, draws, period}; }
 };
 
 /// A handle to a parameter of the arena that is made from the same Init. `group` selects optimiser settings.

@@ -39,11 +39,11 @@ Bundle EmbeddingBlock::forward(Ctx& c, const Bundle& in) const {
 EncoderBlock::EncoderBlock(Init init, const TextConfig& config) {
   for (int i = 0; i < config.layers; ++i)
     layers_.push_back(std::make_unique<TransformerEncoder>(init.scope(str("layer", i + 1)),
-                                                           TransformerConfig{.width = config.embedding,
-                                                                             .heads = config.heads,
-                                                                             .hidden = config.hidden,
-                                                                             .dropout = config.dropout,
-                                                                             .final_norm = i + 1 == config.layers}));
+                                                           EncoderConfig{.width = config.embedding,
+                                                                         .heads = config.heads,
+                                                                         .inner = config.hidden,
+                                                                         .dropout = config.dropout,
+                                                                         .final_norm = i + 1 == config.layers}));
 }
 std::vector<Port> EncoderBlock::in_ports() const {
   return {sequence(SequenceOrder::kBatchFirst), mask(SequenceOrder::kBatchFirst)};

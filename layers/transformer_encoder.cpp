@@ -1,0 +1,59 @@
+// Declares a block's parameters in the order in which they are used.
+#include "layers/transformer_encoder.h"
+
+#include <cmath>
+
+namespace sluice {
+namespace {
+
+constexpr float kEps = 1e-6f;  // added to the deviation
+
+LayerNorm norm(const Init& init, const char* name, int64_t width) {
+  return {init.scope(name), width, LayerNormForm::kUnbiasedStd, kEps};
+}
+/// Glorot and Bengio 2010.
+InitialValue xavier(int64_t in, int64_t out) { return InitialValue::uniform(std::sqrt(6.0f / float(in + out))); }
+InitialValue fan_in(int64_t in) { return InitialValue::uniform(1.0f / std::sqrt(float(in))); }
+
+Linear linear(Init init, Shape weight, InitialValue start, InitialValue bias_start) {
+  Linear l;
+  l.weight = init.param("weight", weight, start);
+  l.bias = init.param("bias", {weight[0]}, bias_start);
+  return l;
+}
+
+uint64_t path_of(const Init& init, const char* name) { return path_hash(init.scope(name).path()); }
+
+}  // namespace
+
+TransformerEncoder::TransformerEncoder(const Init& init, const EncoderConfig& config)
+    : attention_norm_(norm(init, "attention_norm", config.width)),
+      inner_norm_(norm(init, "inner_norm", config.width)),
+      dropout_(config.dropout),
+      attention_path_(path_of(init, "attention_dropout")),
+      inner_path_(path_of(init, "inner_dropout")),
+      out_path_(path_of(init, "out_dropout")) {
+  const int64_t d = config.width, inner = config.inner;
+  if (config.heads < 1 || d < 1 || d % config.heads != 0)
+    throw ShapeError(str(init.path(), ": a width of ", d, " does not split into ", config.heads, " heads"));
+  if (!(dropout_ >= 0.0f && dropout_ < 1.0f))
+    throw ConfigError(str(init.path(), ": dropout probability ", dropout_, ", expected [0, 1)"));
+  const InitialValue clone = InitialValue::clones(1.0f / std::sqrt(float(d)), path_of(init, "projection_bias"), d);
+  qkv_ = linear(init.scope("qkv"), {3 * d, d}, xavier(d, d), clone);
+  out_ = linear(init.scope("out"), {d, d}, xavier(d, d), clone);
+  widen_ = linear(init.scope("widen"), {inner, d}, xavier(d, inner), fan_in(d));
+  widen_.act = Act::kRelu;
+  narrow_ = linear(init.scope("narrow"), {d, inner}, xavier(inner, d), fan_in(inner));
+  if (config.final_norm) final_norm_ = norm(init, "final_norm", d);
+  attention_ = {.heads = config.heads, .dropout = config.dropout, .path = path_of(init, "probabilities")};
+}
+
+Var TransformerEncoder::forward(Ctx& c, const Var& x, const Tensor& mask) const {
+  const Var heads = attention(c, matmul(c, attention_norm_.forward(c, x), qkv_), mask, attention_);
+  const Var y = dropout_add(c, matmul(c, heads, out_), x, dropout_, attention_path_);
+  const Var wide = dropout(c, matmul(c, inner_norm_.forward(c, y), widen_), dropout_, inner_path_);
+  const Var z = dropout_add(c, matmul(c, wide, narrow_), y, dropout_, out_path_);
+  return final_norm_ ? final_norm_->forward(c, z) : z;
+}
+
+}  // namespace sluice
