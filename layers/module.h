@@ -74,7 +74,8 @@ class StageBody {
   virtual StageOutput forward(Ctx& c, const Bundle& feed, const Bundle& in, float loss_weight) const = 0;
 
   // ---- inference: head(infer(...)) of the last stage, then decode() from the last stage to the first ----
-  /// From the feed without its labels (first stage), or from what infer() of the stage before gave.
+  /// From the feed without its labels (first stage), or from those of the values that infer() of the stage before gave
+  /// which in_ports() names, in that order. Gives the first of the values that out_ports() names.
   virtual Bundle infer(Ctx& c, const Bundle& in) const = 0;
   virtual Var head(Ctx& c, const Bundle& s) const = 0;
   virtual Var decode(Ctx& c, const Var& z) const = 0;

@@ -30,8 +30,10 @@ class AdaptiveBatch {
   /// Passes the samples that are left through stage k and takes out those that leave behind it.
   void pass(size_t k, const AdaptiveOptions& options, Exit& exit) {
     Stage& s = *stages_[k];
-    if (k > 0)
+    if (k > 0) {
+      x_ = handed_on(*stages_[k - 1]->body, *s.body, x_);
       for (Var& v : x_) v = {moved(v.value, stages_[k - 1]->stream, s.stream)};
+    }
     Ctx c = inference(s);
     x_ = s.body->infer(c, x_);
     const std::vector<float> outputs = decoded(k);

@@ -2,6 +2,7 @@
 // for work that its own later batches would be queued behind.
 #include "pipeline/evaluate.h"
 
+#include <algorithm>
 #include <deque>
 #include <map>
 
@@ -60,6 +61,7 @@ class Evaluator {
     Batch& b = batches_.at(batch);
     const size_t target = size_t(hop) < n ? size_t(hop) : 2 * n - 1 - size_t(hop);
     Stage& s = *stages_[target];
+    if (hop > 0 && size_t(hop) < n) b.x = handed_on(*stages_[b.at]->body, *s.body, b.x);
     for (Var& v : b.x) v = {moved(v.value, stages_[b.at]->stream, s.stream)};
     b.at = target;
     Ctx ctx{.stream = s.stream, .weights = s.arena.weights(), .arena = s.arena, .ledger = s.ledger};
@@ -104,6 +106,18 @@ std::vector<Port> inference_ports(const StageBody& first) {
   if (ports.empty()) throw ScheduleError("inference: stage 0 reads nothing from the data");
   ports.push_back({.name = "labels", .dtype = DType::kI32, .differentiable = false});
   return ports;
+}
+
+Bundle handed_on(const StageBody& from, const StageBody& to, const Bundle& values) {
+  const std::vector<Port> given = from.out_ports();
+  Bundle taken;
+  for (const Port& p : to.in_ports()) {
+    const auto it = std::find_if(given.begin(), given.end(), [&](const Port& g) { return g.name == p.name; });
+    if (it == given.end()) throw ScheduleError(str("inference: the stage before does not hand on '", p.name, "'"));
+    if (it - given.begin() < int64_t(values.size()))
+      taken.push_back(values[size_t(it - given.begin())]);  // else training's
+  }
+  return taken;
 }
 
 Evaluation evaluate(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches, size_t exit) {

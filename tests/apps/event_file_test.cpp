@@ -28,7 +28,7 @@ struct Scalar {
 /// A protobuf message's fields as (number, varint or content).
 struct Field {
   uint64_t number = 0, varint = 0;
-  std::string bytes;
+  std::string bytes{};
 };
 uint64_t read_varint(const std::string& s, size_t& at) {
   uint64_t v = 0;
@@ -85,7 +85,9 @@ TEST(EventFileTest, ScalarsComeBack) {
       at += 16 + size;
       Scalar s;
       for (const Field& f : fields(event)) {
-        if (f.number == 1) EXPECT_GT(as<double>(f.bytes), 1.7e9);
+        if (f.number == 1) {
+          EXPECT_GT(as<double>(f.bytes), 1.7e9);
+        }
         if (f.number == 2) s.step = f.varint;
         if (f.number == 3) version = f.bytes;
         if (f.number == 5)

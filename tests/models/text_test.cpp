@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "pipeline/evaluate.h"
 #include "tests/models/counts.h"
 #include "tests/support/support.h"
 
@@ -66,6 +67,7 @@ std::vector<double> logits(const Stream& s, const std::vector<StageNet>& nets, c
   for (size_t i = 0; i < nets.size(); ++i) {
     arenas.push_back(std::make_unique<Arena>(s, nets[i].init, 3));
     Ctx c = ctx(i);
+    if (i > 0) x = handed_on(*nets[i - 1].body, *nets[i].body, x);
     x = nets[i].body->infer(c, x);
   }
   Ctx c = ctx(nets.size() - 1);

@@ -113,10 +113,8 @@ TEST_P(AssociatedStageTest, LossesReachOnlyTheirOwnModules) {
     const std::vector<StageNet> nets = vgg_associated({.width = 1.0 / 32, .faithful = faithful});
     const Tensor labels = random_ints(s, {6}, 4, 0, 10);
     Isolation first(s, nets[0], {random(s, {6, 32, 32, 3}, 1), labels}, {});
-    std::vector<Tensor> in{random(s, {6, 16, 16, 8}, 1, 0, 1)};
-    if (!faithful) in.push_back(labels);
-    in.push_back(random(s, {faithful ? 6 : 10, 22}, 2, 0, 1));  // codes of samples, or of classes
-    Isolation second(s, nets[1], {}, in);
+    const Tensor x = random(s, {6, 16, 16, 8}, 1, 0, 1), codes = random(s, {faithful ? 6 : 10, 22}, 2, 0, 1);
+    Isolation second(s, nets[1], {}, faithful ? std::vector<Tensor>{x, codes} : std::vector<Tensor>{x, labels, codes});
     for (Isolation* stage : {&first, &second}) {
       stage->run(0);  // the autoencoder's loss
       EXPECT_EQ(stage->gradient("f"), 0);

@@ -17,10 +17,13 @@ constexpr int64_t kLast = 4;  // rows of the last batch, which is smaller
 
 Feed labelled(int64_t batches) {
   return [=](const FeedRequest& r) {
-    EXPECT_EQ(r.ports.size(), 2u);
     const int64_t rows = r.mb + 1 == batches ? kLast : kRows;
-    return Parcel{{random(r.stream, {rows, kWidth}, uint64_t(r.mb)),
-                   random_ints(r.stream, {rows}, uint64_t(r.mb) + 100, 0, int32_t(kWidth))}};
+    Parcel parcel;  // "x", "target" of the stages' training, and "labels"
+    for (const Port& p : r.ports)
+      parcel.values.push_back(p.dtype == DType::kF32
+                                  ? random(r.stream, {rows, kWidth}, uint64_t(r.mb))
+                                  : random_ints(r.stream, {rows}, uint64_t(r.mb) + 100, 0, int32_t(kWidth)));
+    return parcel;
   };
 }
 
@@ -28,7 +31,7 @@ Feed labelled(int64_t batches) {
 int64_t correct_by_hand(const Trained& t, int64_t batches) {
   int64_t correct = 0;
   for (int64_t b = 0; b < batches; ++b) {
-    const std::vector<Port> ports(2);
+    const std::vector<Port> ports{{.name = "x"}, {.name = "labels", .dtype = DType::kI32, .differentiable = false}};
     const Stream& first = t.pipeline.stages[0]->stream;
     const Parcel parcel = labelled(batches)({0, b, ports, first});
     std::vector<float> x = parcel.values[0].to_vector<float>(first);
