@@ -36,7 +36,7 @@ void for_each_stanza(std::string_view text, F&& f) {
   }
 }
 
-/// Lines without the space they start with; " ." is an empty line.
+/// Lines without the space they start with; " ." is an empty line, and those at the beginning are left out.
 std::string unfolded(std::string_view lines) {
   std::string out;
   for (size_t at = 0; at < lines.size();) {

