@@ -248,6 +248,11 @@ struct AttentionGradReads {
   const float *lse, *delta;
 };
 
+/// Where a block of scores begins.
+struct AttentionCorner {
+  int64_t query, key;
+};
+
 /// A thread's probabilities of a block of queries and keys, dropped, and the gradients of its scores.
 struct AttentionGradBlock {
   float dropped[kAttentionRows], dscore[kAttentionRows];
@@ -255,13 +260,13 @@ struct AttentionGradBlock {
   template <class T>
   __device__ __forceinline__ AttentionGradBlock(const AttentionGradReads<T>& in, const AttentionShape& s,
                                                 const AttentionPlace& at, const AttentionKeys& keys,
-                                                int64_t first_query, int64_t first_key, AttentionTiles& tiles) {
-    const auto q = at.matrix(in.qkv, s, 0).from(first_query), k = at.matrix(in.qkv, s, 1).from(first_key),
-               v = at.matrix(in.qkv, s, 2).from(first_key), dy = at.outer(in.dy, s).from(first_query);
+                                                const AttentionCorner& first, AttentionTiles& tiles) {
+    const auto q = at.matrix(in.qkv, s, 0).from(first.query), k = at.matrix(in.qkv, s, 1).from(first.key),
+               v = at.matrix(in.qkv, s, 2).from(first.key), dy = at.outer(in.dy, s).from(first.query);
     float score[kAttentionRows], dprobability[kAttentionRows], kept[kAttentionRows];
     row_products(score, q, k, s.head_cols, tiles);
     row_products(dprobability, dy, v, s.head_cols, tiles);
-    const int64_t query = first_query + kAttentionRows * warp(), key = first_key + lane();
+    const int64_t query = first.query + kAttentionRows * warp(), key = first.key + lane();
     draw_kept(kept, query, key, at, s.settings);
     const float* lse = in.lse + (at.sample * s.heads + at.head) * s.length;
     const float* delta = in.delta + at.sample * s.length * s.heads + at.head;
@@ -286,7 +291,7 @@ __global__ void __launch_bounds__(kThreads, kAttentionBlocks)
   float dq[kAttentionRows][N];
   clear(dq);
   for (int64_t first = 0; first < keys.count; first += kAttentionBlock) {
-    const AttentionGradBlock block(in, s, at, keys, at.first, first, tiles);
+    const AttentionGradBlock block(in, s, at, keys, {at.first, first}, tiles);
     for (int r = 0; r < kAttentionRows; ++r) tiles.probabilities[kAttentionRows * warp() + r][lane()] = block.dscore[r];
     add_products(dq, k.from(first), s.head_cols, tiles);
   }
@@ -305,7 +310,7 @@ __global__ void __launch_bounds__(kThreads, kAttentionBlocks)
   clear(dk);
   clear(dv);
   for (int64_t first = 0; at.first < keys.count && first < s.length; first += kAttentionBlock) {
-    const AttentionGradBlock block(in, s, at, keys, first, at.first, tiles);
+    const AttentionGradBlock block(in, s, at, keys, {first, at.first}, tiles);
     for (int r = 0; r < kAttentionRows; ++r)  // turned: rows are keys now
       tiles.probabilities[lane()][kAttentionRows * warp() + r] = block.dropped[r];
     add_products(dv, dy.from(first), s.head_cols, tiles);
