@@ -84,39 +84,10 @@ void expect_range(const char* key, T value, T low, T high) {
   if (!(value >= low && value <= high)) throw ConfigError(str(key, "=", value, ": expected ", low, " to ", high));
 }
 
-}  // namespace
-
-const std::vector<ConfigField>& config_fields() {
+/// What only some networks and rules have.
+std::vector<ConfigField> network_fields() {
   using C = RunConfig;
-  static const std::vector<ConfigField> fields{
-      {"model", "network family: vgg or resnet18 for images, lstm or transformer for text", &C::model, true},
-      {"rule",
-       "bp: end-to-end backprop; al: associated learning, each stage trains on its own losses; scpl: each stage trains "
-       "on a contrastive loss",
-       &C::rule, true},
-      {"data", "the data set: `sluice info` lists them", &C::data, true},
-      {"data_dir", "folder with the data set's official files", &C::data_dir, false},
-      {"devices", "comma-separated list such as cpu:0,cpu:1 or cuda:0; CPU devices share the cores evenly", &C::devices,
-       false},
-      {"cores_per_device", "cores of each CPU device; 0: an even share of all; part of the numerics",
-       &C::cores_per_device, true},
-      {"schedule",
-       "auto, one_device, naive_split, gpipe, one_f_one_b, associated, associated_streaming, associated_m or "
-       "associated_p (the original's threaded modes); auto streams al and scpl",
-       &C::schedule, false},
-      {"placement", "auto, or the device index of every stage, such as 0,0,1,1", &C::placement, false},
-      {"batch", "samples of one step", &C::batch, true},
-      {"micro_batches", "parts that a step's batch is cut into; batch norm statistics are per part", &C::micro_batches,
-       true},
-      {"epochs", "passes over the training set", &C::epochs, true},
-      {"max_steps", "stop after so many steps; 0: no limit", &C::max_steps, false},
-      {"width", "multiplies every channel count and hidden width; 0.125 trains in seconds on two cores", &C::width,
-       true},
-      {"optimizer", "adam, adamw or sgd", &C::optimizer, true},
-      {"lr", "learning rate at the start", &C::lr, true},
-      {"end_lr", "learning rate that a cosine over all steps ends at", &C::end_lr, true},
-      {"label_lr", "al: learning rate of the label encoders and decoders at the start", &C::label_lr, true},
-      {"label_end_lr", "al: and at the end", &C::label_end_lr, true},
+  return {
       {"max_len", "text: tokens of a document that are kept", &C::max_len, true},
       {"min_len", "text: training documents with at most so many words are left out", &C::min_len, true},
       {"vocab_size", "text: words that are told apart, padding and unknown words included", &C::vocab_size, true},
@@ -135,22 +106,66 @@ const std::vector<ConfigField>& config_fields() {
       {"projector", "scpl: what a stage compares: i its feature, l a linear map of it, m two layers", &C::projector,
        true},
       {"temperature", "scpl: of the contrastive loss", &C::temperature, true},
-      {"momentum", "sgd: momentum", &C::momentum, true},
-      {"weight_decay", "L2 for adam and sgd, decoupled for adamw", &C::weight_decay, true},
-      {"augmentation",
-       "images: none; basic: random crop with 4 pixels of padding, and flip; strong: colours and grey too (RGB); "
-       "two_views: a basic and a strong one, for scpl, which doubles the batch",
-       &C::augmentation, true},
-      {"faithful", "al: the original's flattened bridges and sigmoid label decoders", &C::faithful, true},
-      {"seed", "seed of initial weights, shuffling, augmentation and dropout", &C::seed, true},
-      {"out", "run directory: configuration, checkpoint, metrics.csv, trace.json; a killed run resumes from it",
-       &C::out, false},
-      {"checkpoint_every", "steps between checkpoints; 0: at the end of each epoch", &C::checkpoint_every, false},
-      {"train_accuracy", "evaluate the training set too after each epoch, untimed", &C::train_accuracy, false},
-      {"repeat", "train so often, with seeds seed, seed + 1, ...; runs go to turn-0, turn-1, ... of --out", &C::repeat,
-       false},
-      {"trace", "write trace.json (Chrome, Perfetto) of the first steps", &C::trace, false},
   };
+}
+
+std::vector<ConfigField> joined(std::vector<ConfigField> fields, const std::vector<ConfigField>& more) {
+  fields.insert(fields.end(), more.begin(), more.end());
+  return fields;
+}
+
+}  // namespace
+
+const std::vector<ConfigField>& config_fields() {
+  using C = RunConfig;
+  static const std::vector<ConfigField> fields = joined(
+      {
+          {"model", "network family: vgg or resnet18 for images, lstm or transformer for text", &C::model, true},
+          {"rule",
+           "bp: end-to-end backprop; al: associated learning, each stage trains on its own losses; scpl: each stage "
+           "trains "
+           "on a contrastive loss",
+           &C::rule, true},
+          {"data", "the data set: `sluice info` lists them", &C::data, true},
+          {"data_dir", "folder with the data set's official files", &C::data_dir, false},
+          {"devices", "comma-separated list such as cpu:0,cpu:1 or cuda:0; CPU devices share the cores evenly",
+           &C::devices, false},
+          {"cores_per_device", "cores of each CPU device; 0: an even share of all; part of the numerics",
+           &C::cores_per_device, true},
+          {"schedule",
+           "auto, one_device, naive_split, gpipe, one_f_one_b, associated, associated_streaming, associated_m or "
+           "associated_p (the original's threaded modes); auto streams al and scpl",
+           &C::schedule, false},
+          {"placement", "auto, or the device index of every stage, such as 0,0,1,1", &C::placement, false},
+          {"batch", "samples of one step", &C::batch, true},
+          {"micro_batches", "parts that a step's batch is cut into; batch norm statistics are per part",
+           &C::micro_batches, true},
+          {"epochs", "passes over the training set", &C::epochs, true},
+          {"max_steps", "stop after so many steps; 0: no limit", &C::max_steps, false},
+          {"width", "multiplies every channel count and hidden width; 0.125 trains in seconds on two cores", &C::width,
+           true},
+          {"optimizer", "adam, adamw or sgd", &C::optimizer, true},
+          {"lr", "learning rate at the start", &C::lr, true},
+          {"end_lr", "learning rate that a cosine over all steps ends at", &C::end_lr, true},
+          {"label_lr", "al: learning rate of the label encoders and decoders at the start", &C::label_lr, true},
+          {"label_end_lr", "al: and at the end", &C::label_end_lr, true},
+          {"momentum", "sgd: momentum", &C::momentum, true},
+          {"weight_decay", "L2 for adam and sgd, decoupled for adamw", &C::weight_decay, true},
+          {"augmentation",
+           "images: none; basic: random crop with 4 pixels of padding, and flip; strong: colours and grey too (RGB); "
+           "two_views: a basic and a strong one, for scpl, which doubles the batch",
+           &C::augmentation, true},
+          {"faithful", "al: the original's flattened bridges and sigmoid label decoders", &C::faithful, true},
+          {"seed", "seed of initial weights, shuffling, augmentation and dropout", &C::seed, true},
+          {"out", "run directory: configuration, checkpoint, metrics.csv, trace.json; a killed run resumes from it",
+           &C::out, false},
+          {"checkpoint_every", "steps between checkpoints; 0: at the end of each epoch", &C::checkpoint_every, false},
+          {"train_accuracy", "evaluate the training set too after each epoch, untimed", &C::train_accuracy, false},
+          {"repeat", "train so often, with seeds seed, seed + 1, ...; runs go to turn-0, turn-1, ... of --out",
+           &C::repeat, false},
+          {"trace", "write trace.json (Chrome, Perfetto) of the first steps", &C::trace, false},
+      },
+      network_fields());
   return fields;
 }
 
