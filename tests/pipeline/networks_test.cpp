@@ -1,0 +1,106 @@
+// Every network of text, and ResNet-18, trains to the same weights in every mode of associated learning and under every
+// synchronous schedule, bit for bit, dropout on.
+#include "models/resnet.h"
+#include "models/text.h"
+#include "pipeline/executor.h"
+#include "tests/pipeline/net.h"
+#include "tests/support/support.h"
+
+namespace sluice::test {
+namespace {
+
+constexpr int64_t kSamples = 4, kImage = 8;
+constexpr int32_t kClasses = 3;
+
+struct Network {
+  const char* name;
+  std::function<std::vector<StageNet>()> backprop, associated, contrastive;
+  bool images = false;
+};
+
+std::vector<Network> networks(Where where) {
+  const TextConfig text{
+      .vocabulary = 30, .classes = kClasses, .embedding = 12, .hidden = 8, .code = 6, .encoders = 2, .heads = 2};
+  const ResnetConfig resnet{.in_channels = 1, .image = kImage, .classes = kClasses, .width = 1.0 / 32};
+  std::vector<Network> all{
+      {"lstm", [=] { return lstm_backprop(text); }, [=] { return lstm_associated(text); },
+       [=] { return lstm_contrastive(text); }},
+      {"transformer", [=] { return transformer_backprop(text); }, [=] { return transformer_associated(text); },
+       [=] { return transformer_contrastive(text); }}};
+  if (where == Where::kCpu)  // on an emulated GPU a convolution is a loop in double precision
+    all.push_back({"resnet18", [=] { return resnet18_backprop(resnet); }, [=] { return resnet18_associated(resnet); },
+                   [=] { return resnet18_contrastive(resnet); }, true});
+  return all;
+}
+
+/// Documents of different lengths, or images.
+Feed feed(bool images) {
+  return [images](const FeedRequest& r) {
+    Parcel parcel;
+    for (const Port& port : r.ports) {
+      const auto seed = uint64_t(r.mb);
+      if (port.name == "labels")
+        parcel.values.push_back(random_ints(r.stream, {kSamples}, seed, 0, kClasses));
+      else if (images)
+        parcel.values.push_back(random(r.stream, {kSamples, kImage, kImage, 1}, seed));
+      else
+        parcel.values.push_back(random_ints(r.stream, {kSamples, 5 + r.mb % 3}, seed, 0, 30));
+    }
+    return parcel;
+  };
+}
+
+std::vector<std::vector<float>> trained(std::vector<StageNet> nets, const PlanOptions& plan, bool images) {
+  Trained t = make_trained(std::move(nets), plan);
+  RunOptions o = run_options(t.streams[0].is_cpu() ? 4 : 2, kSamples);
+  o.feed = feed(images);
+  execute(t.pipeline, o);
+  return t.weights();
+}
+
+class Networks : public OnEachPlace {};
+INSTANTIATE_TEST_SUITE_P(Places, Networks, testing::ValuesIn(test_places()), place_label);
+
+TEST_P(Networks, EveryModeOfLocalLearningGivesTheWeightsOfSequential) {
+  for (const Network& n : networks(GetParam()))
+    for (const auto& make : {n.associated, n.contrastive}) {
+      const int stages = int(make().size());
+      const auto run = [&](const char* schedule, const Placement& placement) {
+        return trained(make(),
+                       {.rule = "associated", .schedule = schedule, .placement = placement, .where = GetParam()},
+                       n.images);
+      };
+      const auto expected = run("associated", all_on_one(stages));
+      Placement turns, halves;
+      for (int s = 0; s < stages; ++s) {
+        turns.push_back(s % 2);
+        halves.push_back(2 * s >= stages);
+      }
+      for (const char* schedule : {"associated_streaming", "associated_m", "associated_p"})
+        for (const Placement& placement : {turns, halves}) {
+          SCOPED_TRACE(testing::Message() << n.name << ", " << schedule << ", stage 1 on worker " << placement[1]);
+          EXPECT_EQ(run(schedule, placement), expected);
+        }
+    }
+}
+
+TEST_P(Networks, SynchronousSchedulesGiveTheWeightsOfOneDevice) {
+  for (const Network& n : networks(GetParam())) {
+    const int stages = int(n.backprop().size());
+    const auto run = [&](const char* schedule, const Placement& placement) {
+      return trained(n.backprop(), {.schedule = schedule, .placement = placement, .mbs = 2, .where = GetParam()},
+                     n.images);
+    };
+    const auto expected = run("one_device", all_on_one(stages));
+    Placement halves;
+    for (int s = 0; s < stages; ++s) halves.push_back(2 * s >= stages);
+    for (const char* schedule : {"naive_split", "gpipe", "one_f_one_b"}) {
+      SCOPED_TRACE(testing::Message() << n.name << ", " << schedule);
+      EXPECT_EQ(run(schedule, halves), expected);
+      EXPECT_EQ(run(schedule, one_each(stages)), expected);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice::test
