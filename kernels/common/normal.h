@@ -23,7 +23,8 @@ struct Turn {
   float cos, sin;
 };
 SLUICE_HD Turn turn(float u) {
-  const int quarter = int(4.0f * u + 0.5f);
+  const float ahead = 4.0f * u + 0.5f;
+  const int quarter = int(ahead);
   const float x = (u - 0.25f * float(quarter)) * 6.283185307f, z = x * x;
   const float s = x + x * z * ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f);
   const float c =

@@ -1,6 +1,7 @@
 // Class weights, and what they are for: a loss over one row a class equals the loss over the batch.
 #include "kernels/class_weights.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -83,7 +84,8 @@ Step step(const Stream& s, const Init& init, F&& forward) {
 
 TEST_P(ClassWeightsTest, ARowForEachClassTrainsTheLabelPathAsTheBatchDoes) {
   const Stream s(device());
-  for (const auto& [rows, classes, width] : {std::tuple<int64_t, int32_t, int64_t>{256, 4, 128}, {100, 14, 33}})
+  for (const auto& [rows, classes, width] :
+       {std::tuple<int64_t, int32_t, int64_t>{64, 4, 128}, {100, 14, 33}, {256, 4, 128}})
     for (const bool entropy : {false, true}) {
       SCOPED_TRACE(testing::Message() << rows << " " << classes << " " << entropy);
       Init init;
@@ -99,9 +101,10 @@ TEST_P(ClassWeightsTest, ARowForEachClassTrainsTheLabelPathAsTheBatchDoes) {
         codes = gather_rows(c, codes, labels);
         return loss;
       });
-      expect_close(table.loss, batch.loss, 5e-6);
-      expect_close(table.gradients, batch.gradients, 5e-6);
-      expect_close(table.codes, batch.codes, 5e-6);
+      const double rounding = std::max(1e-6, double(rows) * 1e-8);  // the batch adds as many equal numbers one by one
+      expect_close(table.loss, batch.loss, rounding);
+      expect_close(table.gradients, batch.gradients, rounding);
+      expect_close(table.codes, batch.codes, rounding);
     }
 }
 
