@@ -14,7 +14,7 @@
 namespace sluice::test {
 namespace {
 
-constexpr int64_t kBatches = 6, kLength = 9;
+constexpr int64_t kBatches = 3, kLength = 9;
 constexpr int32_t kClasses = 3;
 
 /// Random documents; what a class looks like is left to the labels.
@@ -40,7 +40,7 @@ class Adaptive : public OnEachPlace {
                               .schedule = count_workers(placement) == 1 ? "associated" : "associated_streaming",
                               .placement = placement,
                               .where = GetParam()});
-    RunOptions o = run_options(8);
+    RunOptions o = run_options(GetParam() == Where::kCpu ? 8 : 2);  // an emulated GPU takes its time
     o.feed = documents();
     execute(t.pipeline, o);
     return t;
@@ -94,6 +94,7 @@ TEST_P(Adaptive, EverySampleLeavesWhereItIsSureFirst) {
   for (const bool lstm : {false, true})
     for (const Placement& placement : {Placement{0, 0, 0, 0}, Placement{0, 1, 0, 1}})
       for (const Confidence by : {Confidence::kMaximum, Confidence::kEntropy}) {
+        if (GetParam() != Where::kCpu && (placement[1] == 0 || (by == Confidence::kEntropy) != lstm)) continue;
         SCOPED_TRACE(testing::Message() << (lstm ? "lstm" : "transformer") << ", stage 1 on worker " << placement[1]);
         const Trained t = trained(placement, lstm);
         AdaptiveOptions options{.by = by};

@@ -19,21 +19,26 @@ struct Network {
 };
 
 std::vector<Network> networks(Where where) {
-  const TextConfig text{
-      .vocabulary = 30, .classes = kClasses, .embedding = 12, .hidden = 8, .code = 6, .encoders = 2, .heads = 2};
+  const TextConfig text{.vocabulary = 30,
+                        .classes = kClasses,
+                        .embedding = 12,
+                        .hidden = 8,
+                        .code = 6,
+                        .encoders = where == Where::kCpu ? 2 : 1,
+                        .heads = 2};
   const ResnetConfig resnet{.in_channels = 1, .image = kImage, .classes = kClasses, .width = 1.0 / 32};
   std::vector<Network> all{
       {"lstm", [=] { return lstm_backprop(text); }, [=] { return lstm_associated(text); },
        [=] { return lstm_contrastive(text); }},
       {"transformer", [=] { return transformer_backprop(text); }, [=] { return transformer_associated(text); },
        [=] { return transformer_contrastive(text); }}};
-  if (where == Where::kCpu)  // on an emulated GPU a convolution is a loop in double precision
+  if (where == Where::kCpu)  // an emulated GPU takes its time
     all.push_back({"resnet18", [=] { return resnet18_backprop(resnet); }, [=] { return resnet18_associated(resnet); },
                    [=] { return resnet18_contrastive(resnet); }, true});
   return all;
 }
 
-/// Documents of different lengths, or images.
+/// Documents of different lengths, or images. Few steps on a GPU, which may be an emulated one.
 Feed feed(bool images) {
   return [images](const FeedRequest& r) {
     Parcel parcel;
@@ -63,7 +68,8 @@ INSTANTIATE_TEST_SUITE_P(Places, Networks, testing::ValuesIn(test_places()), pla
 
 TEST_P(Networks, EveryModeOfLocalLearningGivesTheWeightsOfSequential) {
   for (const Network& n : networks(GetParam()))
-    for (const auto& make : {n.associated, n.contrastive}) {
+    for (const auto& make :
+         GetParam() == Where::kCpu ? std::vector{n.associated, n.contrastive} : std::vector{n.associated}) {
       const int stages = int(make().size());
       const auto run = [&](const char* schedule, const Placement& placement) {
         return trained(make(),
@@ -77,7 +83,8 @@ TEST_P(Networks, EveryModeOfLocalLearningGivesTheWeightsOfSequential) {
         halves.push_back(2 * s >= stages);
       }
       for (const char* schedule : {"associated_streaming", "associated_m", "associated_p"})
-        for (const Placement& placement : {turns, halves}) {
+        for (const Placement& placement :
+             GetParam() == Where::kCpu ? std::vector<Placement>{turns, halves} : std::vector<Placement>{turns}) {
           SCOPED_TRACE(testing::Message() << n.name << ", " << schedule << ", stage 1 on worker " << placement[1]);
           EXPECT_EQ(run(schedule, placement), expected);
         }
@@ -97,7 +104,9 @@ TEST_P(Networks, SynchronousSchedulesGiveTheWeightsOfOneDevice) {
     for (const char* schedule : {"naive_split", "gpipe", "one_f_one_b"}) {
       SCOPED_TRACE(testing::Message() << n.name << ", " << schedule);
       EXPECT_EQ(run(schedule, halves), expected);
-      EXPECT_EQ(run(schedule, one_each(stages)), expected);
+      if (GetParam() == Where::kCpu) {
+        EXPECT_EQ(run(schedule, one_each(stages)), expected);
+      }
     }
   }
 }
