@@ -44,7 +44,7 @@ __device__ inline int64_t grid_threads() { return int64_t(gridDim.x) * int64_t(b
 
 inline constexpr int kThreads = 256;  // of every kernel that does not say otherwise
 
-inline constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+SLUICE_HD constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct Grid {
   int64_t blocks;
