@@ -1,5 +1,5 @@
 // CUDA halves of the masked mean. Forward: a block per sample and tile of columns, its warps take the times in turn and
-// are added in order. Backward: a warp per row of dx.
+// are added in order. Backward: a block per sample and as many times as it has warps, a warp per row of dx.
 #include "kernels/common/vec.cuh"
 #include "kernels/common/visit.h"
 #include "kernels/masked_mean.h"
@@ -58,19 +58,20 @@ __global__ void __launch_bounds__(kThreads) masked_mean_kernel(T* y, float* shar
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads) masked_mean_grad_kernel(T* dx, const float* share, Sequences<T> dy) {
   const SequenceRows& s = dy.rows;
-  for (int64_t row = global_thread() / 32; row < s.batch * s.time; row += grid_threads() / 32) {
-    const int64_t b = row / s.batch_step % s.batch;
-    const bool kept = dy.mask == nullptr || dy.mask[row] != 0;
-    const float factor = kept ? share[b] : 0.0f;
-    for (int64_t column = int64_t(lane()) * N; column < s.cols; column += 32 * N) {
-      Pack<T, N> v;
-      for (int k = 0; k < N; ++k) v.v[k] = T(0.0f);
-      if (kept) {
-        v = load<N>(dy.x + b * s.cols + column);
-        for (int k = 0; k < N; ++k) v.v[k] = T(float(v.v[k]) * factor);
-      }
-      store(dx + row * s.cols + column, v);
+  const int64_t tiles = ceil_div(s.time, kTimeWarps), b = int64_t(blockIdx.x) / tiles;
+  const int64_t t = (int64_t(blockIdx.x) - b * tiles) * kTimeWarps + warp();
+  if (t >= s.time) return;  // whole warps
+  const int64_t row = b * s.batch_step + t * s.time_step;
+  const bool kept = dy.mask == nullptr || dy.mask[row] != 0;
+  const float factor = kept ? share[b] : 0.0f;
+  for (int64_t column = int64_t(lane()) * N; column < s.cols; column += 32 * N) {
+    Pack<T, N> v;
+    for (int k = 0; k < N; ++k) v.v[k] = T(0.0f);
+    if (kept) {
+      v = load<N>(dy.x + b * s.cols + column);
+      for (int k = 0; k < N; ++k) v.v[k] = T(float(v.v[k]) * factor);
     }
+    store(dx + row * s.cols + column, v);
   }
 }
 
@@ -90,9 +91,9 @@ void MaskedMeanGrad::cuda(CudaContext& c) const {
   if (dx.numel() == 0) return;
   visit_float(dx.dtype, [&]<class T>() {
     const bool packed = s.cols % 4 == 0 && aligned_for(4, dx.as<T>(), dy.as<T>());
-    const Grid g = grid_for(c, s.batch * s.time * 32);
-    launch_kernel(c, kName, packed ? masked_mean_grad_kernel<T, 4> : masked_mean_grad_kernel<T, 1>, g.blocks, g.threads,
-                  0, dx.as<T>(), share.as<float>(), Sequences<T>{dy.as<T>(), mask.as<uint8_t>(), s});
+    launch_kernel(c, kName, packed ? masked_mean_grad_kernel<T, 4> : masked_mean_grad_kernel<T, 1>,
+                  s.batch * ceil_div(s.time, kTimeWarps), kThreads, 0, dx.as<T>(), share.as<float>(),
+                  Sequences<T>{dy.as<T>(), mask.as<uint8_t>(), s});
   });
 }
 

@@ -16,11 +16,11 @@ __global__ void __launch_bounds__(kThreads)
     const Pack<T, N> v = load<N>(x + begin + c);
     for (int k = 0; k < N; ++k) sum += float(v.v[k]) * float(v.v[k]);
   }
-  const float norm = sqrtf(warp_reduce<Sum>(sum)), divisor = norm < eps ? eps : norm;
+  const float norm = sqrtf(warp_reduce<Sum>(sum)), scale = 1.0f / (norm < eps ? eps : norm);
   if (lane() == 0) norms[row] = norm;
   for (int64_t c = int64_t(lane()) * N; c < cols; c += 32 * N) {
     Pack<T, N> v = load<N>(x + begin + c);
-    for (int k = 0; k < N; ++k) v.v[k] = T(float(v.v[k]) / divisor);
+    for (int k = 0; k < N; ++k) v.v[k] = T(float(v.v[k]) * scale);
     store(y + begin + c, v);
   }
 }
@@ -36,7 +36,7 @@ template <class T, int N>
 __global__ void __launch_bounds__(kThreads) row_normalise_grad_kernel(T* dx, NormalisedRows<T> in, float eps) {
   const int64_t row = global_thread() / 32, begin = row * in.cols;
   if (row >= in.rows) return;  // whole warps
-  const float norm = in.norms[row], divisor = norm < eps ? eps : norm;
+  const float norm = in.norms[row], scale = 1.0f / (norm < eps ? eps : norm);
   float along = 0.0f;
   if (!(norm < eps))  // whole warps
     for (int64_t c = int64_t(lane()) * N; c < in.cols; c += 32 * N) {
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kThreads) row_normalise_grad_kernel(T* dx, Nor
   for (int64_t c = int64_t(lane()) * N; c < in.cols; c += 32 * N) {
     const Pack<T, N> y = load<N>(in.y + begin + c);
     Pack<T, N> v = load<N>(in.dy + begin + c);
-    for (int k = 0; k < N; ++k) v.v[k] = T((float(v.v[k]) - float(y.v[k]) * along) / divisor);
+    for (int k = 0; k < N; ++k) v.v[k] = T((float(v.v[k]) - float(y.v[k]) * along) * scale);
     store(dx + begin + c, v);
   }
 }

@@ -17,7 +17,7 @@ constexpr int64_t kBatch = 128, kClasses = 200, kStepsPerEpoch = 782;
 
 struct Replay {
   std::vector<CodeHealth> health;
-  double first_loss = 0;  // of the first stage's autoencoder, mean over the last 100 steps
+  double first_loss = 0;  // of the first stage's autoencoder, mean over all steps
 };
 
 Replay replay(const ImageCodes& codes, float lr, int64_t steps) {
@@ -38,7 +38,7 @@ Replay replay(const ImageCodes& codes, float lr, int64_t steps) {
   };
   Replay result;
   o.on_losses = [&](const StepLosses& l) {
-    if (l.stage == 0 && l.step >= steps - 100) result.first_loss += double(l.values[0]) / 100;
+    if (l.stage == 0) result.first_loss += double(l.values[0]) / double(steps);
   };
   execute(pipeline, o);
   result.health = code_health(pipeline.stages, kClasses);
