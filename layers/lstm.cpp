@@ -19,7 +19,7 @@ LstmParams declare(const Init& init, int64_t in, int64_t hidden) {
 
 }  // namespace
 
-BiLstm::BiLstm(Init init, int64_t in, int64_t hidden)
+BiLstm::BiLstm(const Init& init, int64_t in, int64_t hidden)
     : params_{declare(init.scope("forward"), in, hidden), declare(init.scope("reverse"), in, hidden)} {}
 
 }  // namespace sluice

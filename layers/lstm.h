@@ -9,7 +9,7 @@ namespace sluice {
 /// which start at U(+-1/sqrt(hidden)): PyTorch's default for LSTM.
 class BiLstm final : public Module {
  public:
-  BiLstm(Init init, int64_t in, int64_t hidden);
+  BiLstm(const Init& init, int64_t in, int64_t hidden);
   Var forward(Ctx& c, const Var& x) const override { return bi_lstm(c, x, params_).y; }
   /// From given states; `mask` [T, B] u8 marks padding with 0, undefined: none.
   BiLstmOutput forward(Ctx& c, const Var& x, const BiLstmState& initial, const Tensor& mask = {}) const {

@@ -23,7 +23,7 @@ Linear linear(const Init& init, int64_t in, int64_t out, int64_t fan_in, bool bi
 
 }  // namespace
 
-EmbeddingBlock::EmbeddingBlock(Init init, const TextConfig& config, SequenceOrder order)
+EmbeddingBlock::EmbeddingBlock(const Init& init, const TextConfig& config, SequenceOrder order)
     : embedding_(init.scope("embedding"), config.vocabulary, config.embedding), order_(order) {}
 
 std::vector<Port> EmbeddingBlock::in_ports() const {
@@ -36,7 +36,7 @@ Bundle EmbeddingBlock::forward(Ctx& c, const Bundle& in) const {
   return {embedding_.forward(c, ids), {token_mask(c, ids)}};
 }
 
-EncoderBlock::EncoderBlock(Init init, const TextConfig& config) {
+EncoderBlock::EncoderBlock(const Init& init, const TextConfig& config) {
   for (int i = 0; i < config.layers; ++i)
     layers_.push_back(std::make_unique<TransformerEncoder>(init.scope(str("layer", i + 1)),
                                                            EncoderConfig{.width = config.embedding,
@@ -54,7 +54,7 @@ Bundle EncoderBlock::forward(Ctx& c, const Bundle& in) const {
   return {s, in[1]};
 }
 
-LstmBlock::LstmBlock(Init init, const TextConfig& config, bool first)
+LstmBlock::LstmBlock(const Init& init, const TextConfig& config, bool first)
     : first_(first),
       masked_(!config.faithful),
       lstm_(init.scope("lstm"), first ? config.embedding : 2 * config.hidden, config.hidden) {}
@@ -78,7 +78,7 @@ Bundle LstmBlock::forward(Ctx& c, const Bundle& in) const {
 }
 Var LstmBlock::reduce(Ctx& c, const Bundle& s) { return add(c, s[2], s[4]); }
 
-TransformerHead::TransformerHead(Init init, const TextConfig& config)
+TransformerHead::TransformerHead(const Init& init, const TextConfig& config)
     : linear_(linear(init.scope("fc"), config.embedding, config.classes, config.embedding, true)) {}
 
 std::vector<Port> TransformerHead::in_ports() const {
@@ -88,7 +88,7 @@ Bundle TransformerHead::forward(Ctx& c, const Bundle& in) const {
   return {matmul(c, masked_mean(c, in[0], in[1].value, 1), linear_)};
 }
 
-LstmHead::LstmHead(Init init, const TextConfig& config) : faithful_(config.faithful) {
+LstmHead::LstmHead(const Init& init, const TextConfig& config) : faithful_(config.faithful) {
   const int64_t both = 2 * config.hidden;
   if (faithful_) {
     forward_ = linear(init.scope("fc"), both, config.classes, both, true);

@@ -14,7 +14,7 @@ enum class SequenceOrder { kBatchFirst, kTimeFirst };
 /// tokens [B, T] -> s [B, T, width] or [T, B, width], mask of the same first dimensions.
 class EmbeddingBlock final : public Block {
  public:
-  EmbeddingBlock(Init init, const TextConfig& config, SequenceOrder order);
+  EmbeddingBlock(const Init& init, const TextConfig& config, SequenceOrder order);
   std::vector<Port> in_ports() const override;
   std::vector<Port> out_ports() const override;
   Bundle forward(Ctx& c, const Bundle& in) const override;
@@ -27,7 +27,7 @@ class EmbeddingBlock final : public Block {
 /// s, mask -> s, mask through transformer layers.
 class EncoderBlock final : public Block {
  public:
-  EncoderBlock(Init init, const TextConfig& config);
+  EncoderBlock(const Init& init, const TextConfig& config);
   std::vector<Port> in_ports() const override;
   std::vector<Port> out_ports() const override { return in_ports(); }
   Bundle forward(Ctx& c, const Bundle& in) const override;
@@ -39,7 +39,7 @@ class EncoderBlock final : public Block {
 /// s, mask and the states of the stage before (none in the first) -> s, mask, states of both directions.
 class LstmBlock final : public Block {
  public:
-  LstmBlock(Init init, const TextConfig& config, bool first);
+  LstmBlock(const Init& init, const TextConfig& config, bool first);
   std::vector<Port> in_ports() const override;
   std::vector<Port> out_ports() const override;
   Bundle forward(Ctx& c, const Bundle& in) const override;
@@ -54,7 +54,7 @@ class LstmBlock final : public Block {
 /// s, mask -> logits: Linear on the mean over the tokens.
 class TransformerHead final : public Block {
  public:
-  TransformerHead(Init init, const TextConfig& config);
+  TransformerHead(const Init& init, const TextConfig& config);
   std::vector<Port> in_ports() const override;
   std::vector<Port> out_ports() const override { return {{.name = "logits"}}; }
   Bundle forward(Ctx& c, const Bundle& in) const override;
@@ -67,7 +67,7 @@ class TransformerHead final : public Block {
 /// the reverse direction has seen one step.
 class LstmHead final : public Block {
  public:
-  LstmHead(Init init, const TextConfig& config);
+  LstmHead(const Init& init, const TextConfig& config);
   std::vector<Port> in_ports() const override;
   std::vector<Port> out_ports() const override { return {{.name = "logits"}}; }
   Bundle forward(Ctx& c, const Bundle& in) const override;

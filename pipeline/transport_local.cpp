@@ -67,6 +67,7 @@ class LocalTransport::Channel : public std::enable_shared_from_this<Channel> {
  private:
   struct Slot {
     StoragePtr memory;            // of the receiver's pool; grows to the largest parcel
+    size_t bytes = 0;             // asked for; the block may be larger, but the rest of it is nobody's
     bool taken = false;           // guarded by mutex_
     std::vector<Event> released;  // the last readers' ends; guarded by mutex_
   };
@@ -107,9 +108,10 @@ class LocalTransport::Channel : public std::enable_shared_from_this<Channel> {
 
   /// Memory for the slot. The allocation is ordered on the receiver's stream, so the first write waits for it.
   void reserve(Slot& slot, size_t bytes, const Stream& mover) {
-    if (!slot.memory || slot.memory->bytes() < bytes) {
+    if (!slot.memory || slot.bytes < bytes) {
       slot.memory.reset();
       slot.memory = receiver_.pool().allocate(receiver_, bytes, MemoryTag::kIo);
+      slot.bytes = bytes;
       mover.wait(receiver_.record());
     }
     slot.memory->record_use(mover);
