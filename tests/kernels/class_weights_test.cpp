@@ -84,24 +84,30 @@ Step step(const Stream& s, const Init& init, F&& forward) {
 
 TEST_P(ClassWeightsTest, ARowForEachClassTrainsTheLabelPathAsTheBatchDoes) {
   const Stream s(device());
-  for (const auto& [rows, classes, width] :
-       {std::tuple<int64_t, int32_t, int64_t>{64, 4, 128}, {100, 14, 33}, {256, 4, 128}})
+  struct Sizes {
+    int64_t rows;
+    int32_t classes;
+    int64_t width;
+  };
+  for (const Sizes& of : {Sizes{64, 4, 128}, Sizes{100, 14, 33}, Sizes{256, 4, 128}})
     for (const bool entropy : {false, true}) {
-      SCOPED_TRACE(testing::Message() << rows << " " << classes << " " << entropy);
+      SCOPED_TRACE(testing::Message() << of.rows << " " << of.classes << " " << entropy);
       Init init;
-      const LabelPath path(init, classes, width, entropy);
-      const Tensor labels = random_ints(s, {rows}, 1, 0, classes);
-      std::vector<int32_t> all(size_t(classes), 0);
+      const LabelPath path(init, of.classes, of.width, entropy);
+      const Tensor labels = random_ints(s, {of.rows}, 1, 0, of.classes);
+      std::vector<int32_t> all(size_t(of.classes), 0);
       std::iota(all.begin(), all.end(), 0);
-      const Tensor each = Tensor::from<int32_t>(s, all, {classes});
-      const Step batch = step(
-          s, init, [&](Ctx& c, Tensor& codes) { return path.loss(c, one_hot(c, labels, classes), labels, {}, codes); });
-      const Step table = step(s, init, [&, count = classes](Ctx& c, Tensor& codes) {
+      const Tensor each = Tensor::from<int32_t>(s, all, {of.classes});
+      const Step batch = step(s, init, [&](Ctx& c, Tensor& codes) {
+        return path.loss(c, one_hot(c, labels, of.classes), labels, {}, codes);
+      });
+      const Step table = step(s, init, [&, count = of.classes](Ctx& c, Tensor& codes) {
         const Var loss = path.loss(c, identity(c, count), each, class_weights(c, labels, count), codes);
         codes = gather_rows(c, codes, labels);
         return loss;
       });
-      const double rounding = std::max(1e-6, double(rows) * 1e-8);  // the batch adds as many equal numbers one by one
+      const double rounding =
+          std::max(1e-6, double(of.rows) * 1e-8);  // the batch adds as many equal numbers one by one
       expect_close(table.loss, batch.loss, rounding);
       expect_close(table.gradients, batch.gradients, rounding);
       expect_close(table.codes, batch.codes, rounding);
