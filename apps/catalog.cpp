@@ -55,17 +55,6 @@ OptimizerPtr make_adam(const RunConfig&) { return std::make_unique<Adam>(); }
 OptimizerPtr make_adamw(const RunConfig&) { return std::make_unique<Adam>(AdamOptions{.decoupled = true}); }
 OptimizerPtr make_sgd(const RunConfig& c) { return std::make_unique<Sgd>(SgdOptions{.momentum = float(c.momentum)}); }
 
-/// The entry that `fits`, or a ConfigError that lists what there is.
-template <class Entry, class Fits, class Label>
-const Entry& find(const std::vector<Entry>& table, const std::string& wanted, Fits&& fits, Label&& label) {
-  std::string list;
-  for (const Entry& e : table) {
-    if (fits(e)) return e;
-    list += (list.empty() ? "" : ", ") + label(e);
-  }
-  throw ConfigError(str(wanted, ": expected one of ", list));
-}
-
 }  // namespace
 
 const std::vector<DataEntry>& data_sets() {
@@ -93,14 +82,14 @@ const std::vector<OptimizerEntry>& optimizers() {
 }
 
 TrainingData load_data(const RunConfig& c) {
-  return find(
+  return find_entry(
              data_sets(), str("data='", c.data, "'"), [&](const DataEntry& e) { return c.data == e.name; },
              [](const DataEntry& e) { return std::string(e.name); })
       .load(c);
 }
 
 OptimizerPtr make_optimizer(const RunConfig& c) {
-  return find(
+  return find_entry(
              optimizers(), str("optimizer='", c.optimizer, "'"),
              [&](const OptimizerEntry& e) { return c.optimizer == e.name; },
              [](const OptimizerEntry& e) { return std::string(e.name); })

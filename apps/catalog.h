@@ -40,6 +40,17 @@ struct OptimizerEntry {
 };
 const std::vector<OptimizerEntry>& optimizers();
 
+/// The entry that `fits`, or a ConfigError that says what was `wanted` and lists the labels that there are.
+template <class Entry, class Fits, class Label>
+const Entry& find_entry(const std::vector<Entry>& table, const std::string& wanted, Fits&& fits, Label&& label) {
+  std::string list;
+  for (const Entry& e : table) {
+    if (fits(e)) return e;
+    list += (list.empty() ? "" : ", ") + label(e);
+  }
+  throw ConfigError(str(wanted, ": expected one of ", list));
+}
+
 /// Lookups by the configuration's names. Throw ConfigError with the names that exist.
 TrainingData load_data(const RunConfig& config);
 const ModelEntry& find_model(const RunConfig& config);

@@ -31,15 +31,13 @@ ContrastiveOptions contrastive(const RunConfig& c) {
           .temperature = float(c.temperature)};
 }
 
-int64_t scaled(const RunConfig& c, int64_t full) { return std::max<int64_t>(1, std::llround(double(full) * c.width)); }
-
 TextConfig text_config(const RunConfig& c, const SampleSource& train) {
   const TextDataset& data = texts_of(c, train);
   return {.vocabulary = data.vocabulary_size,
           .classes = data.classes(),
           .embedding = c.embedding_dim,
-          .hidden = scaled(c, c.x_hid),
-          .code = scaled(c, c.y_hid),
+          .hidden = scaled(c.x_hid, c.width),
+          .code = scaled(c.y_hid, c.width),
           .encoders = int(c.encoders),
           .layers = int(c.n_layers),
           .heads = int(c.n_heads),
@@ -90,12 +88,10 @@ const std::vector<ModelEntry>& models() {
 }
 
 const ModelEntry& find_model(const RunConfig& c) {
-  std::string list;
-  for (const ModelEntry& e : models()) {
-    if (c.model == e.name && c.rule == e.rule) return e;
-    list += (list.empty() ? "" : ", ") + str(e.name, " with ", e.rule);
-  }
-  throw ConfigError(str("model='", c.model, "' with rule='", c.rule, "': expected one of ", list));
+  return find_entry(
+      models(), str("model='", c.model, "' with rule='", c.rule, "'"),
+      [&](const ModelEntry& e) { return c.model == e.name && c.rule == e.rule; },
+      [](const ModelEntry& e) { return str(e.name, " with ", e.rule); });
 }
 
 }  // namespace sluice

@@ -186,13 +186,14 @@ Evaluation Training::evaluate() { return evaluate_exit(trained_stages()); }
 Evaluation Training::evaluate_train() {
   if (!train_loader_)
     train_loader_ = std::make_unique<Loader>(data_.train, LoaderOptions{.batch = kTestBatch, .training = false});
-  train_loader_->seek(0);
-  return sluice::evaluate(pipeline_.stages, feed_from(*train_loader_), train_loader_->per_epoch(), trained_stages());
+  return evaluate_on(*train_loader_, trained_stages());
 }
 
-Evaluation Training::evaluate_exit(size_t exit) {
-  test_loader_->seek(0);
-  return sluice::evaluate(pipeline_.stages, feed_from(*test_loader_), test_loader_->per_epoch(), exit);
+Evaluation Training::evaluate_exit(size_t exit) { return evaluate_on(*test_loader_, exit); }
+
+Evaluation Training::evaluate_on(Loader& loader, size_t exit) {
+  loader.seek(0);
+  return sluice::evaluate(pipeline_.stages, feed_from(loader), loader.per_epoch(), exit);
 }
 
 AdaptiveResult Training::evaluate_adaptively(double threshold, Confidence by) {

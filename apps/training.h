@@ -74,6 +74,7 @@ class Training {
   void set_modes();
   size_t active_stages() const;
   size_t trained_stages() const;
+  Evaluation evaluate_on(Loader& loader, size_t exit);
   SettingsAt settings() const;
 
   RunConfig config_;

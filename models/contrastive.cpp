@@ -7,12 +7,11 @@
 namespace sluice {
 namespace {
 
-const Port kLabels{.name = "labels", .dtype = DType::kI32, .differentiable = false};
 constexpr int64_t kProjectorHidden = 512, kProjectorWidth = 1024;
 
 std::vector<Port> with_labels(std::vector<Port> ports) {
-  for (Port& p : ports) p.differentiable = false;
-  ports.push_back(kLabels);
+  ports = detached(std::move(ports));
+  ports.push_back(labels_port());
   return ports;
 }
 

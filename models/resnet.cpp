@@ -2,7 +2,6 @@
 #include "models/resnet.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "layers/dense.h"
 #include "layers/pool.h"
@@ -25,9 +24,7 @@ void expect_valid(const ResnetConfig& c) {
 int halvings(int i) { return std::max(0, i - 1); }
 
 /// Channels that stage i hands on.
-int64_t channels(const ResnetConfig& c, int i) {
-  return std::max<int64_t>(1, std::llround(double(int64_t(64) << halvings(i)) * c.width));
-}
+int64_t channels(const ResnetConfig& c, int i) { return scaled(int64_t(64) << halvings(i), c.width); }
 
 ModulePtr stage(const Init& init, const ResnetConfig& c, int i) {
   auto net = std::make_unique<Sequential>();
@@ -62,10 +59,6 @@ MakeModule linear(const ResnetConfig& c) {
 }
 Var global_mean(Ctx& c, const Bundle& s) { return GlobalAvgPool().forward(c, s[0]); }
 
-int64_t scaled(const ResnetConfig& c, int64_t full) {
-  return std::max<int64_t>(1, std::llround(double(full) * c.width));
-}
-
 }  // namespace
 
 std::vector<ImageSlice> resnet18_slices(const ResnetConfig& c) {
@@ -85,7 +78,7 @@ std::vector<StageNet> resnet18_backprop(const ResnetConfig& c) {
 std::vector<StageNet> resnet18_associated(const ResnetConfig& c) {
   return associated_stages(
       resnet18_slices(c),
-      {.classes = c.classes, .code = scaled(c, 700), .hidden = scaled(c, 1000), .faithful = c.faithful});
+      {.classes = c.classes, .code = scaled(700, c.width), .hidden = scaled(1000, c.width), .faithful = c.faithful});
 }
 
 std::vector<StageNet> resnet18_contrastive(const ResnetConfig& c, const ContrastiveOptions& codes) {

@@ -1,23 +1,29 @@
 // Forward passes of the kinds of stage.
 #include "models/stages.h"
 
+#include <algorithm>
+#include <cmath>
+
 namespace sluice {
 namespace {
 
-const Port kLabels{.name = "labels", .dtype = DType::kI32, .differentiable = false};
 const Port kCodes{.name = "t", .dtype = DType::kF32, .differentiable = false};
+
+}  // namespace
+
+int64_t scaled(int64_t full, double width) { return std::max<int64_t>(1, std::llround(double(full) * width)); }
+
+Port labels_port() { return {.name = "labels", .dtype = DType::kI32, .differentiable = false}; }
 
 std::vector<Port> detached(std::vector<Port> ports) {
   for (Port& p : ports) p.differentiable = false;
   return ports;
 }
 
-}  // namespace
-
 std::vector<Port> BackpropStage::feed_ports() const {
   std::vector<Port> ports;
   if (at_.first) ports = detached(f_->in_ports());
-  if (at_.last) ports.push_back(kLabels);
+  if (at_.last) ports.push_back(labels_port());
   return ports;
 }
 std::vector<Port> BackpropStage::in_ports() const {
@@ -49,20 +55,20 @@ AssociatedStage::AssociatedStage(AssociatedModules modules, StagePosition positi
 std::vector<Port> AssociatedStage::feed_ports() const {
   if (!at_.first) return {};
   std::vector<Port> ports = detached(m_.f->in_ports());
-  ports.push_back(kLabels);
+  ports.push_back(labels_port());
   return ports;
 }
 std::vector<Port> AssociatedStage::in_ports() const {
   if (at_.first) return {};
   std::vector<Port> ports = detached(m_.f->in_ports());
-  if (path_ == LabelPath::kClassTable) ports.push_back(kLabels);
+  if (path_ == LabelPath::kClassTable) ports.push_back(labels_port());
   ports.push_back(kCodes);
   return ports;
 }
 std::vector<Port> AssociatedStage::out_ports() const {
   if (at_.last) return {};
   std::vector<Port> ports = detached(m_.f->out_ports());
-  if (path_ == LabelPath::kClassTable) ports.push_back(kLabels);
+  if (path_ == LabelPath::kClassTable) ports.push_back(labels_port());
   ports.push_back(kCodes);
   return ports;
 }

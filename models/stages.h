@@ -8,6 +8,14 @@
 
 namespace sluice {
 
+/// A channel count or width under a network's width multiplier: rounded, at least 1.
+int64_t scaled(int64_t full, double width);
+
+/// "labels" [B] i32, which the feed gives.
+Port labels_port();
+/// The same values as constants: no gradient goes back through them.
+std::vector<Port> detached(std::vector<Port> ports);
+
 /// Where a stage stands in its network.
 struct StagePosition {
   bool first = true, last = true;

@@ -2,7 +2,6 @@
 #include "models/vgg.h"
 
 #include <array>
-#include <cmath>
 
 #include "layers/batch_norm.h"
 #include "layers/conv2d.h"
@@ -16,8 +15,6 @@ namespace {
 
 const std::array<std::vector<int64_t>, 4> kChannels{{{128, 256}, {256, 512}, {512}, {512}}};
 
-int64_t scaled(const VggConfig& c, int64_t full) { return std::max<int64_t>(1, std::llround(double(full) * c.width)); }
-
 void expect_valid(const VggConfig& c) {
   if (c.image < 16 || c.image % 16 != 0)
     throw ConfigError(str("vgg: image side ", c.image, ", expected a positive multiple of 16"));
@@ -28,10 +25,10 @@ void expect_valid(const VggConfig& c) {
 
 ModulePtr conv_stage(const Init& init, const VggConfig& c, size_t stage) {
   auto net = std::make_unique<Sequential>();
-  int64_t in = stage == 0 ? c.in_channels : scaled(c, kChannels[stage - 1].back());
+  int64_t in = stage == 0 ? c.in_channels : scaled(kChannels[stage - 1].back(), c.width);
   int index = 1;
   for (const int64_t full : kChannels[stage]) {
-    const int64_t out = scaled(c, full);
+    const int64_t out = scaled(full, c.width);
     net->add<Conv2d>(init.scope(str("conv", index)), Conv2d::Shape2d{in, out, 3}, Conv2dSpec{.stride = 1, .padding = 1},
                      false);
     net->add<BatchNorm>(init.scope(str("bn", index)), out, true);
@@ -47,8 +44,8 @@ std::vector<ImageSlice> slices(const VggConfig& c) {
   std::vector<ImageSlice> all;
   for (size_t i = 0; i < kChannels.size(); ++i) {
     const int64_t side = c.image >> (i + 1);
-    all.push_back(
-        {[c, i](const Init& init) { return conv_stage(init, c, i); }, {side, side, scaled(c, kChannels[i].back())}});
+    all.push_back({[c, i](const Init& init) { return conv_stage(init, c, i); },
+                   {side, side, scaled(kChannels[i].back(), c.width)}});
   }
   return all;
 }
@@ -56,9 +53,9 @@ std::vector<ImageSlice> slices(const VggConfig& c) {
 MakeModule classifier(const VggConfig& c) {
   return [c](const Init& init) -> ModulePtr {
     auto net = std::make_unique<Sequential>();
-    const int64_t side = c.image / 16, hidden = scaled(c, 2500);
+    const int64_t side = c.image / 16, hidden = scaled(2500, c.width);
     net->add<Flatten>();
-    net->add<Dense>(init.scope("fc1"), side * side * scaled(c, 512), hidden, Act::kSigmoid);
+    net->add<Dense>(init.scope("fc1"), side * side * scaled(512, c.width), hidden, Act::kSigmoid);
     net->add<Dense>(init.scope("fc2"), hidden, c.classes);
     return net;
   };
@@ -70,7 +67,8 @@ std::vector<StageNet> vgg_backprop(const VggConfig& c) { return backprop_stages(
 
 std::vector<StageNet> vgg_associated(const VggConfig& c) {
   return associated_stages(
-      slices(c), {.classes = c.classes, .code = scaled(c, 700), .hidden = scaled(c, 1000), .faithful = c.faithful});
+      slices(c),
+      {.classes = c.classes, .code = scaled(700, c.width), .hidden = scaled(1000, c.width), .faithful = c.faithful});
 }
 
 std::vector<StageNet> vgg_contrastive(const VggConfig& c, const ContrastiveOptions& codes) {
