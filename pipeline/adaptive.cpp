@@ -7,25 +7,20 @@
 
 #include "engine/error.h"
 #include "engine/ops.h"
-#include "pipeline/evaluate.h"
-#include "pipeline/move.h"
+#include "pipeline/inference.h"
 
 namespace sluice {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-Ctx inference(Stage& s) {
-  return {.stream = s.stream, .weights = s.arena.weights(), .arena = s.arena, .ledger = s.ledger};
-}
-
 class AdaptiveBatch {
  public:
-  AdaptiveBatch(const std::vector<StagePtr>& stages, std::vector<Tensor> values)
-      : stages_(stages), labels_(values.back().to_vector<int32_t>(stages[0]->stream)), begin_(Clock::now()) {
-    values.pop_back();
-    for (Tensor& t : values) x_.push_back({std::move(t)});
-  }
+  AdaptiveBatch(const std::vector<StagePtr>& stages, InferenceBatch batch)
+      : stages_(stages),
+        x_(std::move(batch.x)),
+        labels_(batch.labels.to_vector<int32_t>(stages[0]->stream)),
+        begin_(Clock::now()) {}
 
   /// Passes the samples that are left through stage k and takes out those that leave behind it.
   void pass(size_t k, const AdaptiveOptions& options, Exit& exit) {
@@ -34,9 +29,10 @@ class AdaptiveBatch {
       x_ = handed_on(*stages_[k - 1]->body, *s.body, x_);
       for (Var& v : x_) v = {moved(v.value, stages_[k - 1]->stream, s.stream)};
     }
-    Ctx c = inference(s);
+    Ctx c = inference_ctx(s);
     x_ = s.body->infer(c, x_);
-    const std::vector<float> outputs = decoded(k);
+    const Var z = decoded(stages_, k, s.body->head(c, x_));
+    const std::vector<float> outputs = z.value.to_vector<float>(stages_[0]->stream);
     const int64_t classes = int64_t(outputs.size() / labels_.size());
     const std::vector<double> sure = confidence(outputs, classes, options);
     const double seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
@@ -57,17 +53,6 @@ class AdaptiveBatch {
   bool empty() const { return labels_.empty(); }
 
  private:
-  std::vector<float> decoded(size_t k) const {
-    Ctx c = inference(*stages_[k]);
-    Var z = stages_[k]->body->head(c, x_);
-    for (size_t j = k + 1; j-- > 0;) {
-      Stage& s = *stages_[j];
-      if (j < k) z = {moved(z.value, stages_[j + 1]->stream, s.stream)};
-      Ctx here = inference(s);
-      z = s.body->decode(here, z);
-    }
-    return z.value.to_vector<float>(stages_[0]->stream);
-  }
   void compact(Ctx& c, size_t k, const std::vector<int32_t>& stay) {
     std::vector<int32_t> labels;
     for (const int32_t row : stay) labels.push_back(labels_[size_t(row)]);
@@ -125,11 +110,10 @@ std::vector<double> confidence(const std::vector<float>& outputs, int64_t classe
 AdaptiveResult infer_adaptively(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches,
                                 const AdaptiveOptions& options) {
   if (std::isnan(options.threshold)) throw ConfigError("adaptive inference: the threshold is not a number");
-  const std::vector<Port> ports = inference_ports(*stages.front()->body);
   AdaptiveResult result;
   result.exits.resize(stages.size());
   for (int64_t b = 0; b < batches; ++b) {
-    AdaptiveBatch batch(stages, feed({0, b, ports, stages[0]->stream}).claim(stages[0]->stream));
+    AdaptiveBatch batch(stages, fetch_batch(*stages[0], feed, b));
     for (size_t k = 0; k < stages.size() && !batch.empty(); ++k) batch.pass(k, options, result.exits[k]);
   }
   return result;

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "engine/ops.h"
-#include "pipeline/move.h"
+#include "pipeline/inference.h"
 
 namespace sluice {
 namespace {
@@ -34,29 +34,19 @@ double found(const std::vector<float>& outputs, int64_t classes) {
   return double(right) / double(classes);
 }
 
-Ctx context(Stage& s) {
-  return {.stream = s.stream, .weights = s.arena.weights(), .arena = s.arena, .ledger = s.ledger};
-}
-
 }  // namespace
 
 std::vector<CodeHealth> code_health(const std::vector<StagePtr>& stages, int64_t classes) {
   std::vector<CodeHealth> all;
-  Ctx first = context(*stages[0]);
-  Var t{one_hot(first, iota(first, classes), classes)};
+  Ctx first = inference_ctx(*stages[0]);
+  Var t{identity(first, classes)};
   for (size_t k = 0; k < stages.size(); ++k) {
     if (k > 0) t = {moved(t.value, stages[k - 1]->stream, stages[k]->stream)};
-    Ctx c = context(*stages[k]);
+    Ctx c = inference_ctx(*stages[k]);
     t = stages[k]->body->encode(c, t);
     CodeHealth& health = all.emplace_back();
     health.spread = spread(t.value.to_vector<float>(c.stream), classes);
-    Var z = t;
-    for (size_t j = k + 1; j-- > 0;) {
-      if (j < k) z = {moved(z.value, stages[j + 1]->stream, stages[j]->stream)};
-      Ctx here = context(*stages[j]);
-      z = stages[j]->body->decode(here, z);
-    }
-    health.decoded = found(z.value.to_vector<float>(first.stream), classes);
+    health.decoded = found(decoded(stages, k, t).value.to_vector<float>(first.stream), classes);
   }
   return all;
 }

@@ -2,13 +2,12 @@
 // for work that its own later batches would be queued behind.
 #include "pipeline/evaluate.h"
 
-#include <algorithm>
 #include <deque>
 #include <map>
 
 #include "engine/error.h"
 #include "engine/ops.h"
-#include "pipeline/move.h"
+#include "pipeline/inference.h"
 
 namespace sluice {
 namespace {
@@ -18,10 +17,7 @@ constexpr size_t kRunAhead = 2;
 class Evaluator {
  public:
   Evaluator(const std::vector<StagePtr>& stages, const Feed& feed, size_t exit)
-      : stages_(stages),
-        count_(exit == 0 ? stages.size() : exit),
-        feed_(feed),
-        ports_(inference_ports(*stages.front()->body)) {
+      : stages_(stages), count_(exit == 0 ? stages.size() : exit), feed_(feed) {
     if (count_ > stages.size()) throw ConfigError(str("evaluate: exit behind stage ", count_, " of ", stages.size()));
   }
 
@@ -35,9 +31,7 @@ class Evaluator {
   }
 
  private:
-  struct Batch {
-    Bundle x;
-    Tensor labels;
+  struct Batch : InferenceBatch {
     size_t at = 0;  // the stage where x lies
   };
   struct Count {
@@ -48,23 +42,14 @@ class Evaluator {
 
   void make_hop(int64_t batch, int64_t hop) {
     const size_t n = count_;
-    if (hop == 0) {
-      const Stream& s = stages_[0]->stream;
-      std::vector<Tensor> values = feed_({0, batch, ports_, s}).claim(s);
-      if (values.size() != ports_.size())
-        throw DataError(str("feed for evaluation: ", values.size(), " values, expected ", ports_.size()));
-      Batch& fresh = batches_[batch];
-      fresh.labels = values.back();
-      values.pop_back();
-      for (Tensor& t : values) fresh.x.push_back({std::move(t)});
-    }
+    if (hop == 0) batches_[batch] = {fetch_batch(*stages_[0], feed_, batch), 0};
     Batch& b = batches_.at(batch);
     const size_t target = size_t(hop) < n ? size_t(hop) : 2 * n - 1 - size_t(hop);
     Stage& s = *stages_[target];
     if (hop > 0 && size_t(hop) < n) b.x = handed_on(*stages_[b.at]->body, *s.body, b.x);
     for (Var& v : b.x) v = {moved(v.value, stages_[b.at]->stream, s.stream)};
     b.at = target;
-    Ctx ctx{.stream = s.stream, .weights = s.arena.weights(), .arena = s.arena, .ledger = s.ledger};
+    Ctx ctx = inference_ctx(s);
     if (size_t(hop) < n)
       b.x = s.body->infer(ctx, b.x);
     else
@@ -91,34 +76,12 @@ class Evaluator {
   const std::vector<StagePtr>& stages_;
   const size_t count_;  // the stages passed through
   const Feed& feed_;
-  std::vector<Port> ports_;
   std::map<int64_t, Batch> batches_;  // under way, by number
   std::deque<Count> counts_;          // queued copies point into it: elements stay where they are
   Evaluation result_;
 };
 
 }  // namespace
-
-std::vector<Port> inference_ports(const StageBody& first) {
-  std::vector<Port> ports;
-  for (const Port& p : first.feed_ports())
-    if (p.name != "labels") ports.push_back(p);
-  if (ports.empty()) throw ScheduleError("inference: stage 0 reads nothing from the data");
-  ports.push_back({.name = "labels", .dtype = DType::kI32, .differentiable = false});
-  return ports;
-}
-
-Bundle handed_on(const StageBody& from, const StageBody& to, const Bundle& values) {
-  const std::vector<Port> given = from.out_ports();
-  Bundle taken;
-  for (const Port& p : to.in_ports()) {
-    const auto it = std::find_if(given.begin(), given.end(), [&](const Port& g) { return g.name == p.name; });
-    if (it == given.end()) throw ScheduleError(str("inference: the stage before does not hand on '", p.name, "'"));
-    if (it - given.begin() < int64_t(values.size()))
-      taken.push_back(values[size_t(it - given.begin())]);  // else training's
-  }
-  return taken;
-}
 
 Evaluation evaluate(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches, size_t exit) {
   Evaluator e(stages, feed, exit);

@@ -13,14 +13,6 @@ struct Evaluation {
   double accuracy() const { return samples > 0 ? double(correct) / double(samples) : 0.0; }
 };
 
-/// The ports that inference asks the feed for, on behalf of stage 0: all that it reads but the labels, then "labels".
-/// Throws ScheduleError when it reads nothing.
-std::vector<Port> inference_ports(const StageBody& first);
-
-/// What `to` takes of what infer() of the stage before it gave, by the names of the ports. Throws ScheduleError where
-/// the stage before does not hand on all that `to` infers from.
-Bundle handed_on(const StageBody& from, const StageBody& to, const Bundle& values);
-
 /// Counts the samples whose largest decoded value is the label's: x through infer() of the first `exit` stages (0: all;
 /// fewer are a shortcut that leaves behind stage `exit`), head() of the last of them, decode() from it to the first. No
 /// tape, training = false. The feed is asked on behalf of stage 0 for inference_ports(). Batches stream through the

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "pipeline/evaluate.h"
+#include "pipeline/inference.h"
 #include "tests/models/counts.h"
 #include "tests/support/support.h"
 

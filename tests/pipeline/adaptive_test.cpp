@@ -8,6 +8,7 @@
 #include "models/text.h"
 #include "pipeline/code_health.h"
 #include "pipeline/evaluate.h"
+#include "pipeline/inference.h"
 #include "tests/pipeline/net.h"
 #include "tests/support/support.h"
 
