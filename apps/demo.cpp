@@ -7,7 +7,6 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
-#include <thread>
 
 #include "apps/commands.h"
 #include "apps/progress.h"
@@ -61,33 +60,13 @@ std::vector<DemoRow> make_rows(const DemoOptions& o, const TrainingData& data) {
   return rows;
 }
 
-/// Two independent sequential AL runs at once, on one device each: what two devices of this machine can do at most.
-class Pair {
- public:
-  Pair(const DemoOptions& o, const TrainingData& data) {
-    const std::vector<Device> devices = parse_devices(o.devices);
-    for (size_t i = 0; i < 2; ++i) {
-      RunConfig c = base_config(o);
-      c.rule = "al";
-      c.devices = devices[i].text();
-      c.cores_per_device = share_cores(devices)[i].team;
-      runs_.push_back(std::make_unique<Training>(c, data));
-    }
-  }
-  /// Samples per second of both together.
-  double rate(int64_t steps) {
-    std::vector<RunResult> results(2);
-    std::thread other([&] { results[1] = runs_[1]->run({.steps = steps}); });
-    results[0] = runs_[0]->run({.steps = steps});
-    other.join();
-    double sum = 0;
-    for (size_t i = 0; i < 2; ++i) sum += double(steps * runs_[i]->config().batch) / results[i].wall_s;
-    return sum;
-  }
-
- private:
-  std::vector<std::unique_ptr<Training>> runs_;
-};
+/// What sequential AL is measured beside.
+Pair make_pair(const DemoOptions& o, const TrainingData& data) {
+  RunConfig c = base_config(o);
+  c.rule = "al";
+  c.devices = o.devices;
+  return Pair(c, data);
+}
 
 /// Rounds of equal, short stretches, so that a drift of the machine's speed meets all rows alike: what is compared runs
 /// side by side, in reverse order every other round. Rows that are trained to the end go on afterwards.
@@ -120,7 +99,7 @@ void demo(const DemoOptions& o) {
   fmt::print("Fashion-MNIST: {} training and {} test images, padded to {}x{}\n", data.train->size(), data.test->size(),
              image[0], image[1]);
   std::vector<DemoRow> rows = make_rows(o, data);
-  Pair pair(o, data);
+  Pair pair = make_pair(o, data);
   fmt::print("VGG, width {}, batch {}, Adam {} falling to {}, no augmentation, seed {}: the same for every row\n",
              config.width, config.batch, config.lr, config.end_lr, config.seed);
   Ceiling ceiling;

@@ -51,6 +51,22 @@ class DemoRow {
 const DemoRow& find_row(const std::vector<DemoRow>& rows, const std::string& key);
 DemoRow& find_row(std::vector<DemoRow>& rows, const std::string& key);
 
+double median(std::vector<double> v);
+/// The median over rounds of a / b, round by round, so that a drift of the machine's speed cancels.
+double paired(const std::vector<double>& a, const std::vector<double>& b);
+
+/// Two independent runs of one configuration at once, each on one of its first two devices: what two devices of this
+/// machine can do at most.
+class Pair {
+ public:
+  Pair(const RunConfig& config, const TrainingData& data);
+  /// Samples per second of both together.
+  double rate(int64_t steps);
+
+ private:
+  std::vector<std::unique_ptr<Training>> runs_;
+};
+
 /// What streaming can reach on this machine: stages cannot be cut further, and two devices share memory and clocks.
 struct Ceiling {
   std::vector<double> stage_costs;  // seconds of a step, measured on one device

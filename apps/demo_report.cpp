@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <sstream>
+#include <thread>
 
 #include "apps/demo.h"
 #include "apps/progress.h"
@@ -14,20 +15,6 @@
 
 namespace sluice {
 namespace {
-
-double median(std::vector<double> v) {
-  if (v.empty()) return 0;
-  std::sort(v.begin(), v.end());
-  const size_t n = v.size();
-  return n % 2 == 1 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
-}
-
-/// The median over rounds of a / b, round by round, so that a drift of the machine's speed cancels.
-double paired(const std::vector<double>& a, const std::vector<double>& b) {
-  std::vector<double> ratios;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) ratios.push_back(a[i] / b[i]);
-  return median(ratios);
-}
 
 struct Comparison {
   double over_split, over_bp2, over_sequential, share_of_ceiling, busy_over_bp1;
@@ -45,6 +32,40 @@ Comparison compare(const std::vector<DemoRow>& rows, const Ceiling& ceiling) {
 }
 
 }  // namespace
+
+double median(std::vector<double> v) {
+  if (v.empty()) return 0;
+  std::sort(v.begin(), v.end());
+  const size_t n = v.size();
+  return n % 2 == 1 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
+}
+
+double paired(const std::vector<double>& a, const std::vector<double>& b) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) ratios.push_back(a[i] / b[i]);
+  return median(ratios);
+}
+
+Pair::Pair(const RunConfig& config, const TrainingData& data) {
+  const std::vector<Device> devices = parse_devices(config.devices);
+  const std::vector<CpuShare> shares = share_cores(devices, int(config.cores_per_device));
+  for (size_t i = 0; i < 2; ++i) {
+    RunConfig c = config;
+    c.devices = devices[i].text();
+    c.cores_per_device = shares[i].team;
+    runs_.push_back(std::make_unique<Training>(c, data));
+  }
+}
+
+double Pair::rate(int64_t steps) {
+  std::vector<RunResult> results(2);
+  std::thread other([&] { results[1] = runs_[1]->run({.steps = steps}); });
+  results[0] = runs_[0]->run({.steps = steps});
+  other.join();
+  double sum = 0;
+  for (size_t i = 0; i < 2; ++i) sum += double(steps * runs_[i]->config().batch) / results[i].wall_s;
+  return sum;
+}
 
 DemoRow::DemoRow(std::string key, std::string title, bool trained, std::unique_ptr<Training> training)
     : key_(std::move(key)),

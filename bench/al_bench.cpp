@@ -5,16 +5,14 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "apps/demo.h"
 #include "apps/run_dir.h"
 #include "apps/table.h"
 #include "bench/ceilings.h"
-#include "data/text.h"
+#include "bench/random_data.h"
 #include "engine/error.h"
 
 namespace {
@@ -28,39 +26,6 @@ struct Options {
   double width = 1.0;
 };
 
-constexpr int64_t kVocabulary = 30'000, kSamples = 4096;
-
-uint32_t word(size_t i) { return philox({7, 7}, i / 4, 0).v[i % 4]; }
-
-TrainingData random_images() {
-  ImageDataset d;
-  d.image = {32, 32, 3};
-  d.labels.resize(size_t(kSamples));
-  d.pixels.resize(d.labels.size() * 32 * 32 * 3);
-  for (size_t i = 0; i < d.pixels.size(); ++i) d.pixels[i] = uint8_t(word(i));
-  for (size_t i = 0; i < d.labels.size(); ++i) d.labels[i] = int32_t(i % 10);
-  for (int i = 0; i < 10; ++i) d.class_names.push_back(std::to_string(i));
-  d.mean = {0.5f, 0.5f, 0.5f};
-  d.stddev = {0.25f, 0.25f, 0.25f};
-  const auto data = std::make_shared<const ImageDataset>(std::move(d));
-  return {data, data};
-}
-
-/// Documents of `length` words, so that nothing is padding.
-TrainingData random_texts(int64_t length) {
-  TextDataset d;
-  d.vocabulary_size = kVocabulary;
-  for (int64_t i = 0; i < kSamples; ++i) {
-    for (int64_t t = 0; t < length; ++t)
-      d.tokens.push_back(int32_t(2 + word(size_t(i * length + t)) % uint32_t(kVocabulary - 2)));
-    d.offsets.push_back(int64_t(d.tokens.size()));
-    d.labels.push_back(int32_t(i % 4));
-  }
-  for (int i = 0; i < 4; ++i) d.class_names.push_back(std::to_string(i));
-  const auto data = std::make_shared<const TextDataset>(std::move(d));
-  return {data, data};
-}
-
 RunConfig base(const Options& o, const std::string& model) {
   RunConfig c;
   c.model = model;
@@ -72,6 +37,14 @@ RunConfig base(const Options& o, const std::string& model) {
   c.cores_per_device = 1;
   c.epochs = 1'000'000;
   c.augmentation = "none";
+  return c;
+}
+
+/// The runs of which two at once are the ceiling.
+RunConfig sequential(const Options& o, const std::string& model) {
+  RunConfig c = base(o, model);
+  c.rule = "al";
+  c.devices = "cpu:0,cpu:1";
   return c;
 }
 
@@ -90,22 +63,11 @@ constexpr RowKind kRows[] = {
     {"streaming", "AL, streaming", "al", "associated_streaming", true, 1},
 };
 
-double median(std::vector<double> v) {
-  std::sort(v.begin(), v.end());
-  const size_t n = v.size();
-  return n == 0 ? 0 : n % 2 == 1 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
-}
-/// Median over rounds of a / b.
-double paired(const std::vector<double>& a, const std::vector<double>& b) {
-  std::vector<double> ratios;
-  for (size_t i = 0; i < a.size(); ++i) ratios.push_back(a[i] / b[i]);
-  return median(ratios);
-}
-
 /// All rows of one model, and what they are judged by.
 class ModelBench {
  public:
-  ModelBench(const Options& o, const std::string& model, const TrainingData& data) : options_(o) {
+  ModelBench(const Options& o, const std::string& model, const TrainingData& data)
+      : options_(o), pair_(sequential(o, model), data) {
     for (const RowKind& kind : kRows) {
       RunConfig c = base(o, model);
       c.rule = kind.rule;
@@ -114,17 +76,11 @@ class ModelBench {
       c.devices = kind.split ? "cpu:0,cpu:1" : "cpu:0";
       rows_.emplace_back(kind.key, kind.title, false, std::make_unique<Training>(c, data));
     }
-    for (const char* device : {"cpu:0", "cpu:1"}) {
-      RunConfig c = base(o, model);
-      c.rule = "al";
-      c.devices = device;
-      pair_.push_back(std::make_unique<Training>(c, data));
-    }
   }
 
   void measure(bench::Ceilings& ceilings, const Stream& one_core) {
     for (DemoRow& r : rows_) r.run(3, "warm-up", false);
-    together(3);
+    pair_.rate(3);
     const int64_t flops = find_row(rows_, "sequential").training().flops();
     for (int64_t round = 0; round < options_.rounds; ++round) {
       one_core.enqueue([&](CpuContext& c) { gemm_.push_back(ceilings.measure(c).flops); });
@@ -134,7 +90,7 @@ class ModelBench {
         for (DemoRow& r : rows_) r.run(options_.steps + 1, label, true);
       else
         for (size_t i = rows_.size(); i-- > 0;) rows_[i].run(options_.steps + 1, label, true);
-      ceiling_.pair_over_two.push_back(together(options_.steps + 1) /
+      ceiling_.pair_over_two.push_back(pair_.rate(options_.steps + 1) /
                                        (2 * find_row(rows_, "sequential").rates().back()));
     }
     const DemoRow& sequential = find_row(rows_, "sequential");
@@ -184,20 +140,9 @@ class ModelBench {
   }
 
  private:
-  /// Samples per second of two independent one-device runs at once.
-  double together(int64_t steps) {
-    std::vector<RunResult> results(2);
-    std::thread other([&] { results[1] = pair_[1]->run({.steps = steps}); });
-    results[0] = pair_[0]->run({.steps = steps});
-    other.join();
-    double sum = 0;
-    for (const RunResult& r : results) sum += double(steps * options_.batch) / r.wall_s;
-    return sum;
-  }
-
   Options options_;
   std::vector<DemoRow> rows_;
-  std::vector<std::unique_ptr<Training>> pair_;
+  Pair pair_;
   Ceiling ceiling_;
   std::vector<double> gemm_;
   double flops_per_step_ = 0;
@@ -211,7 +156,7 @@ void run(const Options& o) {
   std::vector<double> gemm;
   for (const std::string& model : o.models) {
     const bool text = model == "lstm" || model == "transformer";
-    ModelBench b(o, model, text ? random_texts(o.length) : random_images());
+    ModelBench b(o, model, text ? bench::random_texts(o.length) : bench::random_images());
     b.measure(ceilings, one_core);
     b.print(model);
     all[model] = b.json();

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "apps/training.h"
+#include "bench/random_data.h"
 #include "engine/error.h"
 
 namespace {
@@ -25,23 +26,6 @@ constexpr Case kCases[] = {
     {"bp", "one_device", false, 1}, {"bp", "naive_split", true, 1}, {"bp", "gpipe", true, 4},
     {"bp", "one_f_one_b", true, 4}, {"al", "associated", false, 1}, {"al", "associated_streaming", true, 1},
 };
-
-TrainingData random_images() {
-  ImageDataset d;
-  d.image = {32, 32, 3};
-  d.labels.resize(4096);
-  d.pixels.resize(d.labels.size() * 32 * 32 * 3);
-  for (size_t i = 0; i < d.pixels.size(); i += 4) {
-    const Philox4 words = philox({7, 7}, i, 0);
-    for (size_t k = 0; k < 4; ++k) d.pixels[i + k] = uint8_t(words.v[k]);
-  }
-  for (size_t i = 0; i < d.labels.size(); ++i) d.labels[i] = int32_t(i % 10);
-  for (int i = 0; i < 10; ++i) d.class_names.push_back(std::to_string(i));
-  d.mean = {0.5f, 0.5f, 0.5f};
-  d.stddev = {0.25f, 0.25f, 0.25f};
-  const auto data = std::make_shared<const ImageDataset>(std::move(d));
-  return {data, data};
-}
 
 void run_case(benchmark::State& state, const Case& c, const std::string& devices, const TrainingData& data) {
   constexpr int64_t kSteps = 12;
@@ -88,7 +72,7 @@ void run(int argc, char** argv) {
   const std::string all = devices_of(argc, argv), first = all.substr(0, all.find(','));
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) throw ConfigError("see the line above");
-  const TrainingData data = random_images();
+  const TrainingData data = bench::random_images();
   for (const Case& c : kCases) {
     if (c.split && all == first) continue;
     const std::string devices = c.split ? all : first;
