@@ -26,5 +26,6 @@ function(sluice_emulated)
     set(calls -fsanitize=thread -fsanitize=alignment,bounds -ffp-contract=off -fno-tree-vectorize
       -fno-tree-loop-distribute-patterns --param=tsan-instrument-func-entry-exit=0)
   endif()
-  set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "${calls}")
+  set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "${calls}"
+    SKIP_PRECOMPILE_HEADERS ON)
 endfunction()
