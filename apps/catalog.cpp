@@ -1,6 +1,8 @@
 // The tables behind --data and --optimizer.
 #include "apps/catalog.h"
 
+#include <sstream>
+
 #include "apps/run_dir.h"
 #include "data/image_folder.h"
 #include "data/text_files.h"
@@ -30,18 +32,33 @@ ImageSplit load_image_folder(const std::filesystem::path& dir, const std::filesy
   return split;
 }
 
-template <auto Load>
-TrainingData text(const RunConfig& c) {
-  TextSplit split = Load(c.data_dir, TextOptions{.max_len = c.max_len,
-                                                 .min_len = c.min_len,
-                                                 .vocabulary = c.vocab_size,
-                                                 .bucket = c.faithful ? 1 : 8,
-                                                 .seed = uint64_t(c.seed),
-                                                 .faithful = c.faithful,
-                                                 .cache = data_home()});
+template <class Load>
+TrainingData numbered(const RunConfig& c, Load&& load) {
+  TextSplit split = load(TextOptions{.max_len = c.max_len,
+                                     .min_len = c.min_len,
+                                     .vocabulary = c.vocab_size,
+                                     .bucket = c.faithful ? 1 : 8,
+                                     .seed = uint64_t(c.seed),
+                                     .faithful = c.faithful,
+                                     .cache = data_home()});
   return {std::make_shared<const TextDataset>(std::move(split.train)),
           std::make_shared<const TextDataset>(std::move(split.test)),
           std::make_shared<const Vocabulary>(std::move(split.vocabulary))};
+}
+
+template <auto Load>
+TrainingData text(const RunConfig& c) {
+  return numbered(c, [&](const TextOptions& options) { return Load(c.data_dir, options); });
+}
+
+/// train.csv and, if it is there, test.csv.
+TrainingData any_csv(const RunConfig& c) {
+  const std::filesystem::path dir = c.data_dir;
+  CsvTable table{.train = dir / "train.csv", .test = {}, .label = c.label_column, .text = {}, .header = c.csv_header};
+  if (std::filesystem::exists(dir / "test.csv")) table.test = dir / "test.csv";
+  std::istringstream columns(c.text_columns);
+  for (std::string column; std::getline(columns, column, ',');) table.text.push_back(column);
+  return numbered(c, [&](const TextOptions& options) { return load_csv(table, options); });
 }
 
 /// As one table or as folders, whichever is there.
@@ -72,6 +89,7 @@ const std::vector<DataEntry>& data_sets() {
       {"debian-topics", "what `sluice data fetch debian-topics` wrote", text<load_debian_topics>},
       {"ag_news", "train.csv and test.csv", text<load_ag_news>},
       {"dbpedia_14", "train.csv and test.csv", text<load_dbpedia>},
+      {"csv", "train.csv and, unless one fifth of it is to be kept for tests, test.csv", any_csv},
       {"imdb", "\"IMDB Dataset.csv\" or the folders of aclImdb", text<load_imdb>}};
   return table;
 }

@@ -1,4 +1,6 @@
 // The table behind --model with --rule.
+#include <sstream>
+
 #include "apps/catalog.h"
 #include "data/text.h"
 #include "models/resnet.h"
@@ -13,14 +15,46 @@ const TextDataset& texts_of(const RunConfig& c, const SampleSource& samples) {
   throw ConfigError(str("model='", c.model, "' takes text, and data='", c.data, "' holds none"));
 }
 
+Act act_named(const std::string& name) {
+  static const std::vector<std::pair<const char*, Act>> acts{
+      {"relu", Act::kRelu}, {"sigmoid", Act::kSigmoid}, {"tanh", Act::kTanh}, {"leaky_relu", Act::kLeakyRelu}};
+  using Entry = std::pair<const char*, Act>;
+  return find_entry(
+             acts, str("act='", name, "'"), [&](const Entry& e) { return name == e.first; },
+             [](const Entry& e) { return std::string(e.first); })
+      .second;
+}
+
+/// One name is f's; f=...,b=...,g=...,h=... sets those that it names.
+ImageActs image_acts(const RunConfig& c) {
+  ImageActs acts;
+  std::istringstream parts(c.act);
+  for (std::string part; std::getline(parts, part, ',');) {
+    const size_t equals = part.find('=');
+    const std::string module = equals == std::string::npos ? "f" : part.substr(0, equals);
+    if (module.size() != 1 || std::string("fbgh").find(module) == std::string::npos)
+      throw ConfigError(str("act='", c.act, "': expected a name, or f=, b=, g= and h= with names"));
+    (module == "f"   ? acts.f
+     : module == "b" ? acts.b
+     : module == "g" ? acts.g
+                     : acts.h) = act_named(part.substr(equals + 1));
+  }
+  return acts;
+}
+
 /// VggConfig and ResnetConfig say the same.
 template <class Config>
 Config image_config(const RunConfig& c, const SampleSource& train) {
   const ImageDataset& data = images_of(c, train);
+  if (c.in_channels != 0 && c.in_channels != data.image[2])
+    throw ConfigError(str("in_channels=", c.in_channels, ": the images of ", c.data, " have ", data.image[2]));
   return {.in_channels = data.image[2],
           .image = data.image[0],
           .classes = data.classes(),
           .width = c.width,
+          .bridge = c.enc_dim,
+          .code = c.ae_dim,
+          .acts = image_acts(c),
           .faithful = c.faithful};
 }
 
@@ -42,6 +76,7 @@ TextConfig text_config(const RunConfig& c, const SampleSource& train) {
           .layers = int(c.n_layers),
           .heads = int(c.n_heads),
           .dropout = float(c.dropout),
+          .act = c.act.empty() ? Act::kTanh : act_named(c.act),
           .faithful = c.faithful};
 }
 
@@ -78,6 +113,7 @@ const std::vector<ModelEntry>& models() {
       {"resnet18", "al", "associated", image<ResnetConfig, resnet18_associated>},
       {"resnet18", "scpl", "associated", image_contrastive<ResnetConfig, resnet18_contrastive>},
       {"lstm", "bp", "backprop", text<lstm_backprop>},
+      {"bag_of_embeddings", "bp", "backprop", text<bag_of_embeddings_backprop>},
       {"lstm", "al", "associated", text<lstm_associated>},
       {"lstm", "scpl", "associated", text_contrastive<lstm_contrastive>},
       {"transformer", "bp", "backprop", text<transformer_backprop>},

@@ -48,6 +48,8 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 
 const ConfigField& find_field(std::string key, const std::string& where) {
   std::replace(key.begin(), key.end(), '-', '_');
+  for (const ConfigAlias& a : config_aliases())
+    if (key == a.name) key = a.key;
   const std::vector<ConfigField>& fields = config_fields();
   const auto it = std::find_if(fields.begin(), fields.end(), [&](const ConfigField& f) { return f.key == key; });
   if (it != fields.end()) return *it;
@@ -63,7 +65,19 @@ void visit_member(Config& c, const ConfigField& field, F&& f) {
   std::visit([&](auto member) { f(c.*member); }, field.member);
 }
 
-void set_from_json(RunConfig& c, const ConfigField& f, const Json& value, const std::string& where) {
+/// ["a", "b"] as "a,b" and {"f": "a", "g": "b"} as "f=a,g=b"; anything else as it is.
+Json flat(const Json& value) {
+  if (!value.is_array() && !value.is_object()) return value;
+  std::string text;
+  for (const auto& [key, item] : value.items()) {
+    if (!item.is_string()) return value;
+    text += str(text.empty() ? "" : ",", value.is_object() ? key + "=" : "", item.get<std::string>());
+  }
+  return text;
+}
+
+void set_from_json(RunConfig& c, const ConfigField& f, const Json& item, const std::string& where) {
+  const Json value = flat(item);
   try {
     visit_member(c, f, [&](auto& slot) {
       using T = std::decay_t<decltype(slot)>;
@@ -84,14 +98,52 @@ void expect_range(const char* key, T value, T low, T high) {
   if (!(value >= low && value <= high)) throw ConfigError(str(key, "=", value, ": expected ", low, " to ", high));
 }
 
+/// The text before `separator` and, where there is one, behind it.
+std::pair<std::string, std::string> cut(const std::string& text, char separator) {
+  const size_t at = text.find(separator);
+  return {text.substr(0, at), at == std::string::npos ? "" : text.substr(at + 1)};
+}
+
+/// How weights are updated.
+std::vector<ConfigField> update_fields() {
+  using C = RunConfig;
+  return {
+      {"optimizer", "adam, adamw or sgd", &C::optimizer, true},
+      {"lr", "learning rate at the start", &C::lr, true},
+      {"end_lr", "learning rate that a cosine ends at", &C::end_lr, true},
+      {"lr_schedule",
+       "cosine_step: a cosine over all steps; cosine_epoch: the same over epochs, as the original; constant: lr "
+       "throughout",
+       &C::lr_schedule, true},
+      {"label_lr", "al: learning rate of the label encoders and decoders at the start", &C::label_lr, true},
+      {"label_end_lr", "al: and at the end", &C::label_end_lr, true},
+      {"momentum", "sgd: momentum", &C::momentum, true},
+      {"weight_decay", "L2 for adam and sgd, decoupled for adamw", &C::weight_decay, true},
+  };
+}
+
 /// What only some networks and rules have.
 std::vector<ConfigField> network_fields() {
   using C = RunConfig;
   return {
+      {"act",
+       "activation: relu, sigmoid or tanh of an image network's layers, tanh of a text network's codes; or one for "
+       "each, such as f=relu,b=tanh,g=tanh,h=sigmoid; empty: the network's own",
+       &C::act, true},
+      {"in_channels", "images: channels that the data must have; 0: whatever it has", &C::in_channels, true},
+      {"enc_dim", "images, al: hidden width of the bridges", &C::enc_dim, true},
+      {"ae_dim", "images, al: width of the label codes", &C::ae_dim, true},
+      {"text_columns", "data=csv: columns with the text, by name or, without a header, by number from 1",
+       &C::text_columns, true},
+      {"label_column", "data=csv: the column with the class", &C::label_column, true},
+      {"csv_header", "data=csv: whether the first line names the columns", &C::csv_header, true},
       {"max_len", "text: tokens of a document that are kept", &C::max_len, true},
       {"min_len", "text: training documents with at most so many words are left out", &C::min_len, true},
       {"vocab_size", "text: words that are told apart, padding and unknown words included", &C::vocab_size, true},
-      {"word_vec", "text: GloVe or fastText file that embeddings start from; empty: N(0, 1)", &C::word_vec, true},
+      {"word_vec",
+       "text: GloVe or fastText file that embeddings start from; glove or fasttext: that one of their usual files in "
+       "data_dir; empty: N(0, 1)",
+       &C::word_vec, true},
       {"embedding_dim", "text: width of the embedding, and of the transformer", &C::embedding_dim, true},
       {"x_hid", "text: LSTM units per direction; width of the transformer's feed-forward layer", &C::x_hid, true},
       {"y_hid", "text, al: width of the label codes", &C::y_hid, true},
@@ -120,7 +172,8 @@ const std::vector<ConfigField>& config_fields() {
   using C = RunConfig;
   static const std::vector<ConfigField> fields = joined(
       {
-          {"model", "network family: vgg or resnet18 for images, lstm or transformer for text", &C::model, true},
+          {"model", "network family: vgg or resnet18 for images, lstm, transformer or bag_of_embeddings for text",
+           &C::model, true},
           {"rule",
            "bp: end-to-end backprop; al: associated learning, each stage trains on its own losses; scpl: each stage "
            "trains "
@@ -136,21 +189,21 @@ const std::vector<ConfigField>& config_fields() {
            "auto, one_device, naive_split, gpipe, one_f_one_b, associated, associated_streaming, associated_m or "
            "associated_p (the original's threaded modes); auto streams al and scpl",
            &C::schedule, false},
-          {"placement", "auto, or the device index of every stage, such as 0,0,1,1", &C::placement, false},
+          {"placement",
+           "auto (by measured cost), round_robin, blocks, or the device index of every stage, such as 0,0,1,1",
+           &C::placement, false},
+          {"bp_gpu_list",
+           "bp: a device for each stage, such as cuda:0,cuda:0,cuda:1; goes before devices and placement",
+           &C::bp_gpu_list, false},
+          {"al_gpu_list", "al, scpl: the same", &C::al_gpu_list, false},
           {"batch", "samples of one step", &C::batch, true},
+          {"test_batch_size", "samples at a time in evaluation", &C::test_batch_size, false},
           {"micro_batches", "parts that a step's batch is cut into; batch norm statistics are per part",
            &C::micro_batches, true},
           {"epochs", "passes over the training set", &C::epochs, true},
           {"max_steps", "stop after so many steps; 0: no limit", &C::max_steps, false},
           {"width", "multiplies every channel count and hidden width; 0.125 trains in seconds on two cores", &C::width,
            true},
-          {"optimizer", "adam, adamw or sgd", &C::optimizer, true},
-          {"lr", "learning rate at the start", &C::lr, true},
-          {"end_lr", "learning rate that a cosine over all steps ends at", &C::end_lr, true},
-          {"label_lr", "al: learning rate of the label encoders and decoders at the start", &C::label_lr, true},
-          {"label_end_lr", "al: and at the end", &C::label_end_lr, true},
-          {"momentum", "sgd: momentum", &C::momentum, true},
-          {"weight_decay", "L2 for adam and sgd, decoupled for adamw", &C::weight_decay, true},
           {"augmentation",
            "images: none; basic: random crop with 4 pixels of padding, and flip; strong: colours and grey too (RGB); "
            "two_views: a basic and a strong one, for scpl, which doubles the batch",
@@ -165,8 +218,16 @@ const std::vector<ConfigField>& config_fields() {
            &C::repeat, false},
           {"trace", "write trace.json (Chrome, Perfetto) of the first steps", &C::trace, false},
       },
-      network_fields());
+      joined(update_fields(), network_fields()));
   return fields;
+}
+
+const std::vector<ConfigAlias>& config_aliases() {
+  static const std::vector<ConfigAlias> aliases{
+      {"train_batch_size", "batch"}, {"batch_size", "batch"},          {"base_lr", "lr"},
+      {"outputpath", "out"},         {"pretrained_model", "word_vec"},
+  };
+  return aliases;
 }
 
 void set_field(RunConfig& c, const std::string& key, const std::string& value) {
@@ -211,6 +272,25 @@ std::string to_json(const RunConfig& c) {
   return json.dump(2);
 }
 
+RunConfig with_stage_devices(RunConfig c) {
+  std::string left = c.rule == "bp" ? c.bp_gpu_list : c.al_gpu_list;
+  if (left.empty()) return c;
+  std::vector<std::string> devices;
+  c.placement.clear();
+  while (!left.empty()) {
+    std::string device;
+    std::tie(device, left) = cut(left, ',');
+    const auto at = std::find(devices.begin(), devices.end(), device);
+    c.placement += str(c.placement.empty() ? "" : ",", at - devices.begin());
+    if (at == devices.end()) devices.push_back(device);
+  }
+  c.devices.clear();
+  for (const std::string& d : devices) c.devices += str(c.devices.empty() ? "" : ",", d);
+  c.bp_gpu_list.clear();
+  c.al_gpu_list.clear();
+  return c;
+}
+
 void check_config(const RunConfig& c) {
   if (c.data_dir.empty()) throw ConfigError("data_dir is not set: name the folder of the data set, --data-dir DIR");
   expect_range<int64_t>("batch", c.batch, 1, 1 << 20);
@@ -218,6 +298,11 @@ void check_config(const RunConfig& c) {
   if (c.batch % c.micro_batches != 0)
     throw ConfigError(str("batch=", c.batch, " does not split into micro_batches=", c.micro_batches, " equal parts"));
   expect_range<int64_t>("epochs", c.epochs, 1, 1'000'000);
+  expect_range<int64_t>("test_batch_size", c.test_batch_size, 1, 1 << 20);
+  expect_range<int64_t>("enc_dim", c.enc_dim, 1, 1 << 16);
+  expect_range<int64_t>("ae_dim", c.ae_dim, 1, 1 << 16);
+  if (c.lr_schedule != "cosine_step" && c.lr_schedule != "cosine_epoch" && c.lr_schedule != "constant")
+    throw ConfigError(str("lr_schedule='", c.lr_schedule, "': expected cosine_step, cosine_epoch or constant"));
   expect_range<int64_t>("repeat", c.repeat, 1, 1000);
   expect_range<int64_t>("max_steps", c.max_steps, 0, int64_t{1} << 40);
   expect_range<int64_t>("cores_per_device", c.cores_per_device, 0, 4096);

@@ -17,10 +17,12 @@ struct RunConfig {
   std::string devices = "cpu:0";
   std::string schedule = "auto";
   std::string placement = "auto";
+  std::string bp_gpu_list, al_gpu_list;
   std::string optimizer = "adam";
   std::string out;
   int64_t cores_per_device = 0;
   int64_t batch = 128;
+  int64_t test_batch_size = 500;
   int64_t micro_batches = 1;
   int64_t epochs = 1;
   int64_t max_steps = 0;
@@ -31,6 +33,14 @@ struct RunConfig {
   double end_lr = 1e-4;
   double label_lr = 1e-2;
   double label_end_lr = 1e-4;
+  std::string lr_schedule = "cosine_step";
+  std::string act;
+  int64_t in_channels = 0;
+  int64_t enc_dim = 1000;
+  int64_t ae_dim = 700;
+  std::string text_columns = "text";
+  std::string label_column = "label";
+  bool csv_header = true;
   int64_t max_len = 128;
   int64_t min_len = 1;
   int64_t vocab_size = 30'000;
@@ -64,14 +74,23 @@ struct ConfigField {
 };
 const std::vector<ConfigField>& config_fields();
 
+/// Another name of a field: that of the original codes' configuration files.
+struct ConfigAlias {
+  const char *name, *key;
+};
+const std::vector<ConfigAlias>& config_aliases();
+
 /// Sets one field from text. Throws ConfigError for an unknown key (with the nearest known one) or a bad value.
 void set_field(RunConfig& c, const std::string& key, const std::string& value);
 std::string field_text(const RunConfig& c, const ConfigField& f);
-/// Reads a flat JSON object {"key": value, ...}. Throws ConfigError with the path and the key.
+/// Reads a flat JSON object {"key": value, ...}; a list is the text of its items with commas between, an object the
+/// text "key=value,...". Throws ConfigError with the path and the key.
 void read_config_file(RunConfig& c, const std::string& path);
 std::string to_json(const RunConfig& c);
 /// The inverse of to_json. Throws ConfigError; `where` names the source.
 void read_config_text(RunConfig& c, const std::string& text, const std::string& where);
+/// Devices and placement in place of the rule's list of a device for each stage, if that is set.
+RunConfig with_stage_devices(RunConfig c);
 /// Throws ConfigError for values out of range, before anything runs.
 void check_config(const RunConfig& c);
 /// Throws ConfigError naming the first field in which a resumed run would differ from the one that was saved.

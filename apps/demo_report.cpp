@@ -95,8 +95,8 @@ void DemoRow::run(int64_t steps, const std::string& label, bool counts) {
   wall_s_ += result.wall_s;
 }
 
-/// Samples per second between the ends of the last stage's first and last update in the spans from `begin` on: a short
-/// stretch would else show a pipeline's filling more than its pace.
+/// Samples per second between ends of the last stage's updates in the spans from `begin` on. A quarter of them at
+/// either end is left out: there a pipeline fills, and later its last stages have the devices to themselves.
 double DemoRow::steady_rate(size_t begin) const {
   std::vector<double> ends;
   const int last = int(training_->placement().size()) - 1;
@@ -104,7 +104,8 @@ double DemoRow::steady_rate(size_t begin) const {
     const Trace::Span& s = trace_->spans()[i];
     if (s.action.what == Do::kUpdate && s.action.stage == last) ends.push_back(s.end.time());
   }
-  return double(int64_t(ends.size() - 1) * training_->config().batch) / (ends.back() - ends.front());
+  const size_t first = ends.size() / 4, end = ends.size() - 1 - ends.size() / 4;
+  return double(int64_t(end - first) * training_->config().batch) / (ends[end] - ends[first]);
 }
 
 void DemoRow::evaluate() { accuracy_ = training_->evaluate().accuracy(); }

@@ -16,7 +16,8 @@ Placement parse_placement(const std::string& text) {
     int device = -1;
     const auto [rest, error] = std::from_chars(text.data() + begin, text.data() + end, device);
     if (error != std::errc() || rest != text.data() + end || device < 0)
-      throw ConfigError(str("placement='", text, "': expected auto, or a device index per stage such as 0,0,1,1"));
+      throw ConfigError(str("placement='", text,
+                            "': expected auto, round_robin, blocks, or a device index per stage such as 0,0,1,1"));
     placement.push_back(device);
     begin = end + 1;
   }
@@ -29,10 +30,18 @@ double median(std::vector<double> v) {
   return v[v.size() / 2];
 }
 
+/// Stage i on device i mod n, or the stages in n runs of about equal length.
+Placement spread(const RunConfig& c, int stages, int devices) {
+  Placement p;
+  for (int i = 0; i < stages; ++i) p.push_back(c.placement == "blocks" ? i * devices / stages : i % devices);
+  return p;
+}
+
 }  // namespace
 
 Placement place(const RunConfig& c, const TrainingData& data, int stages, int devices, bool error_crosses) {
-  if (c.placement != "auto") {
+  const bool spreads = c.placement == "round_robin" || c.placement == "blocks";
+  if (c.placement != "auto" && !spreads) {
     const Placement p = parse_placement(c.placement);
     if (int(p.size()) != stages)
       throw ConfigError(str("placement=", c.placement, " names ", p.size(), " stages; ", c.model, " with rule ", c.rule,
@@ -49,6 +58,7 @@ Placement place(const RunConfig& c, const TrainingData& data, int stages, int de
   if (devices > stages)
     throw ConfigError(str("devices=", c.devices, ": ", devices, " devices for ", stages, " stages of ", c.model,
                           " with rule ", c.rule, "; name at most ", stages));
+  if (spreads) return spread(c, stages, devices);
   return partition(measure_stage_costs(c, data), devices, error_crosses).placement;
 }
 

@@ -14,8 +14,6 @@
 namespace sluice {
 namespace {
 
-constexpr int64_t kTestBatch = 500;
-
 Feed feed_from(Loader& loader) {
   return [&loader](const FeedRequest& r) {
     const Batch batch = loader.fetch(r.mb);
@@ -33,10 +31,17 @@ Feed feed_from(Loader& loader) {
   };
 }
 
-Augmentation augmentation_of(const RunConfig& c) {
-  if (c.augmentation == "none" || c.model == "lstm" || c.model == "transformer") return {};
+Augmentation augmentation_of(const RunConfig& c, const SampleSource& samples) {
+  if (c.augmentation == "none" || dynamic_cast<const ImageDataset*>(&samples) == nullptr) return {};
   if (c.augmentation == "basic") return {.crop_padding = 4, .flip = true};
   return strong_augmentation(c.augmentation == "two_views" ? 2 : 1);
+}
+
+/// What word_vec names: a file, or the one of GloVe or fastText that the papers start from.
+std::string word_vector_file(const RunConfig& c) {
+  if (c.word_vec == "glove") return str(c.data_dir, "/glove.6B.", c.embedding_dim, "d.txt");
+  if (c.word_vec == "fasttext") return str(c.data_dir, "/wiki-news-", c.embedding_dim, "d-1M.vec");
+  return c.word_vec;
 }
 
 /// Collects the losses of a step until every stage that trains on some has reported.
@@ -67,7 +72,8 @@ class StepCollector {
 
 }  // namespace
 
-Training::Training(RunConfig config, TrainingData data) : config_(std::move(config)), data_(std::move(data)) {
+Training::Training(RunConfig config, TrainingData data)
+    : config_(with_stage_devices(std::move(config))), data_(std::move(data)) {
   check_config(config_);
   devices_ = parse_devices(config_.devices);
   for (const Device& d : devices_) expect_exists(d);
@@ -84,7 +90,7 @@ Training::Training(RunConfig config, TrainingData data) : config_(std::move(conf
   }
   placement_ = place(config_, data_, stages, int(devices_.size()), rule.error_crosses);
   for (size_t i = 0; i < devices_.size(); ++i) streams_.emplace_back(devices_[i], shares_[i]);
-  const Augmentation augmentation = augmentation_of(config_);
+  const Augmentation augmentation = augmentation_of(config_, *data_.train);
   const auto seed = uint64_t(config_.seed);
   loader_ = std::make_unique<Loader>(data_.train, LoaderOptions{.batch = mb,
                                                                 .training = true,
@@ -92,7 +98,8 @@ Training::Training(RunConfig config, TrainingData data) : config_(std::move(conf
                                                                 .augmentation = augmentation,
                                                                 .depth = int(2 * config_.micro_batches + 2),
                                                                 .readers = readers});
-  test_loader_ = std::make_unique<Loader>(data_.test, LoaderOptions{.batch = kTestBatch, .training = false});
+  test_loader_ =
+      std::make_unique<Loader>(data_.test, LoaderOptions{.batch = config_.test_batch_size, .training = false});
   steps_per_epoch_ = loader_->per_epoch() / config_.micro_batches;
   if (steps_per_epoch_ == 0)
     throw ConfigError(str("batch=", config_.batch, ": the training set has only ", data_.train->size(), " samples"));
@@ -104,7 +111,7 @@ Training::Training(RunConfig config, TrainingData data) : config_(std::move(conf
 /// The rows of the embedding table start from a file.
 void Training::set_word_vectors() {
   if (!data_.vocabulary) throw ConfigError(str("word_vec=", config_.word_vec, ": data=", config_.data, " is no text"));
-  const WordVectors vectors = read_word_vectors(config_.word_vec, *data_.vocabulary,
+  const WordVectors vectors = read_word_vectors(word_vector_file(config_), *data_.vocabulary,
                                                 {.seed = uint64_t(config_.seed), .faithful = config_.faithful});
   const std::string path = "stage0.f.embedding.weight";
   Stage& first = *pipeline_.stages[0];
@@ -131,11 +138,18 @@ std::vector<StagePtr> Training::make_stages(const ModelEntry& model) {
 }
 
 SettingsAt Training::settings() const {
-  const int64_t steps = steps_per_epoch_ * config_.epochs;
-  const auto rate = cosine_rate(float(config_.lr), float(config_.end_lr), steps);
-  const auto label_rate = cosine_rate(float(config_.label_lr), float(config_.label_end_lr), steps);
-  return [rate, label_rate, decay = float(config_.weight_decay)](int64_t step) {
-    return std::vector<GroupSettings>{{.lr = rate(step), .weight_decay = decay}, {.lr = label_rate(step)}};
+  // A rate of the schedule holds for so many steps.
+  const int64_t each = config_.lr_schedule == "cosine_epoch" ? steps_per_epoch_ : 1;
+  const auto over_run = [&](double base, double end) {
+    return config_.lr_schedule == "constant"
+               ? constant_rate(float(base))
+               : cosine_rate(float(base), float(end), steps_per_epoch_ * config_.epochs / each);
+  };
+  const Schedule rate = over_run(config_.lr, config_.end_lr);
+  const Schedule label_rate = over_run(config_.label_lr, config_.label_end_lr);
+  return [rate, label_rate, each, decay = float(config_.weight_decay)](int64_t step) {
+    return std::vector<GroupSettings>{{.lr = rate(step / each), .weight_decay = decay},
+                                      {.lr = label_rate(step / each)}};
   };
 }
 
@@ -185,7 +199,8 @@ Evaluation Training::evaluate() { return evaluate_exit(trained_stages()); }
 
 Evaluation Training::evaluate_train() {
   if (!train_loader_)
-    train_loader_ = std::make_unique<Loader>(data_.train, LoaderOptions{.batch = kTestBatch, .training = false});
+    train_loader_ =
+        std::make_unique<Loader>(data_.train, LoaderOptions{.batch = config_.test_batch_size, .training = false});
   return evaluate_on(*train_loader_, trained_stages());
 }
 

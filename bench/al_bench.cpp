@@ -1,10 +1,12 @@
 // al_bench [--json FILE]: associated learning on two CPU devices of one core each, for every model: sequential, the
-// original's modes M and P, streaming, and backprop beside it. Rows run side by side in short rounds, in reverse order
+// original's modes M and P, streaming, and backprop beside it; for text also streaming of twice the encoders (weak
+// scaling) and the bag of embeddings. Rows run side by side in short rounds, in reverse order
 // every other round, so that a drift of the machine's speed meets all alike; ratios are medians over rounds. Data are
 // random: only time is measured.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -22,7 +24,8 @@ using namespace sluice;
 struct Options {
   std::vector<std::string> models{"vgg", "resnet18", "lstm", "transformer"};
   std::string json;
-  int64_t batch = 64, length = 64, rounds = 9, steps = 5, encoders = 3;
+  std::vector<std::string> rows;  // besides sequential and streaming; none: all
+  int64_t batch = 64, length = 64, rounds = 5, steps = 16, encoders = 3;
   double width = 1.0;
 };
 
@@ -48,19 +51,36 @@ RunConfig sequential(const Options& o, const std::string& model) {
   return c;
 }
 
+bool is_text(const std::string& model) { return model == "lstm" || model == "transformer"; }
+
 struct RowKind {
   const char *key, *title, *rule, *schedule;
   bool split;
-  int64_t micro_batches;
+  int64_t micro_batches = 1;
+  bool text_only = false;
+  void (*change)(RunConfig&) = nullptr;
+
+  /// Whether steps overlap: a short stretch then shows little of the pace.
+  bool overlaps() const { return split && rule == std::string("al"); }
+  bool wanted(const Options& o, const std::string& model) const {
+    const std::string name = key;
+    if (name == "sequential" || name == "streaming") return true;
+    if (text_only && !is_text(model)) return false;
+    return o.rows.empty() || std::count(o.rows.begin(), o.rows.end(), name) > 0;
+  }
 };
-constexpr RowKind kRows[] = {
-    {"bp", "backprop, one device", "bp", "one_device", false, 1},
-    {"naive_split", "backprop, naive split", "bp", "naive_split", true, 1},
+const RowKind kRows[] = {
+    {"bag", "backprop, bag of embeddings", "bp", "one_device", false, 1, true,
+     [](RunConfig& c) { c.model = "bag_of_embeddings"; }},
+    {"bp", "backprop, one device", "bp", "one_device", false},
+    {"naive_split", "backprop, naive split", "bp", "naive_split", true},
     {"gpipe", "backprop, GPipe, 4 parts", "bp", "gpipe", true, 4},
-    {"sequential", "AL, one device", "al", "associated", false, 1},
-    {"m", "AL, mode M", "al", "associated_m", true, 1},
-    {"p", "AL, mode P", "al", "associated_p", true, 1},
-    {"streaming", "AL, streaming", "al", "associated_streaming", true, 1},
+    {"sequential", "AL, one device", "al", "associated", false},
+    {"m", "AL, mode M", "al", "associated_m", true},
+    {"p", "AL, mode P", "al", "associated_p", true},
+    {"streaming", "AL, streaming", "al", "associated_streaming", true},
+    {"weak", "AL, streaming, twice the encoders", "al", "associated_streaming", true, 1, true,
+     [](RunConfig& c) { c.encoders *= 2; }},
 };
 
 /// All rows of one model, and what they are judged by.
@@ -69,11 +89,14 @@ class ModelBench {
   ModelBench(const Options& o, const std::string& model, const TrainingData& data)
       : options_(o), pair_(sequential(o, model), data) {
     for (const RowKind& kind : kRows) {
+      if (!kind.wanted(o, model)) continue;
       RunConfig c = base(o, model);
       c.rule = kind.rule;
       c.schedule = kind.schedule;
       c.micro_batches = kind.micro_batches;
       c.devices = kind.split ? "cpu:0,cpu:1" : "cpu:0";
+      if (kind.change != nullptr) kind.change(c);
+      steps_.push_back(kind.overlaps() ? o.steps : std::max<int64_t>(4, o.steps / 4));
       rows_.emplace_back(kind.key, kind.title, false, std::make_unique<Training>(c, data));
     }
   }
@@ -81,21 +104,21 @@ class ModelBench {
   void measure(bench::Ceilings& ceilings, const Stream& one_core) {
     for (DemoRow& r : rows_) r.run(3, "warm-up", false);
     pair_.rate(3);
-    const int64_t flops = find_row(rows_, "sequential").training().flops();
+    const Training& one = find_row(rows_, "sequential").training();
+    const int64_t flops = one.flops(), begin = one.step();
     for (int64_t round = 0; round < options_.rounds; ++round) {
       one_core.enqueue([&](CpuContext& c) { gemm_.push_back(ceilings.measure(c).flops); });
       one_core.sync();
       const std::string label = fmt::format("{}/{}", round + 1, options_.rounds);
-      if (round % 2 == 0)
-        for (DemoRow& r : rows_) r.run(options_.steps + 1, label, true);
-      else
-        for (size_t i = rows_.size(); i-- > 0;) rows_[i].run(options_.steps + 1, label, true);
-      ceiling_.pair_over_two.push_back(pair_.rate(options_.steps + 1) /
+      for (size_t i = 0; i < rows_.size(); ++i) {
+        const size_t row = round % 2 == 0 ? i : rows_.size() - 1 - i;
+        rows_[row].run(steps_[row], label, true);
+      }
+      ceiling_.pair_over_two.push_back(pair_.rate(options_.steps / 2) /
                                        (2 * find_row(rows_, "sequential").rates().back()));
     }
-    const DemoRow& sequential = find_row(rows_, "sequential");
-    ceiling_.stage_costs = sequential.stage_seconds();
-    flops_per_step_ = double(sequential.training().flops() - flops) / double(options_.rounds * (options_.steps + 1));
+    ceiling_.stage_costs = find_row(rows_, "sequential").stage_seconds();
+    flops_per_step_ = double(one.flops() - flops) / double(one.step() - begin);
   }
 
   /// Seconds of a step of a row, median over rounds.
@@ -129,9 +152,11 @@ class ModelBench {
   nlohmann::ordered_json json() const {
     nlohmann::ordered_json j;
     for (const DemoRow& r : rows_) j[r.key() + "_s"] = seconds(r.key());
-    j["streaming_over_sequential"] = over("streaming", "sequential");
-    j["streaming_over_naive_split"] = over("streaming", "naive_split");
-    j["streaming_over_gpipe"] = over("streaming", "gpipe");
+    for (const DemoRow& r : rows_) {
+      if (r.key() != "sequential") j[r.key() + "_over_sequential"] = over(r.key(), "sequential");
+      if (r.key() != "sequential" && r.key() != "streaming")
+        j["streaming_over_" + r.key()] = over("streaming", r.key());
+    }
     j["ceiling"] = ceiling_.speedup();
     j["share_of_ceiling"] = share_of_ceiling();
     j["gflop_per_step"] = flops_per_step_ / 1e9;
@@ -142,6 +167,7 @@ class ModelBench {
  private:
   Options options_;
   std::vector<DemoRow> rows_;
+  std::vector<int64_t> steps_;  // of a row in a round
   Pair pair_;
   Ceiling ceiling_;
   std::vector<double> gemm_;
@@ -155,8 +181,7 @@ void run(const Options& o) {
   nlohmann::ordered_json all;
   std::vector<double> gemm;
   for (const std::string& model : o.models) {
-    const bool text = model == "lstm" || model == "transformer";
-    ModelBench b(o, model, text ? bench::random_texts(o.length) : bench::random_images());
+    ModelBench b(o, model, is_text(model) ? bench::random_texts(o.length) : bench::random_images());
     b.measure(ceilings, one_core);
     b.print(model);
     all[model] = b.json();
@@ -180,7 +205,9 @@ int main(int argc, char** argv) {
   app.add_option("--encoders", o.encoders, "encoder stages of text models")->capture_default_str();
   app.add_option("--width", o.width, "width multiplier")->capture_default_str();
   app.add_option("--rounds", o.rounds, "rounds that medians are taken over")->capture_default_str();
-  app.add_option("--steps", o.steps, "steps of a row in a round")->capture_default_str();
+  app.add_option("--steps", o.steps, "steps of a row in a round; a quarter of them where steps do not overlap")
+      ->capture_default_str();
+  app.add_option("--rows", o.rows, "rows besides sequential and streaming: bp, m, ... [all]")->delimiter(',');
   CLI11_PARSE(app, argc, argv);
   try {
     run(o);

@@ -3,7 +3,7 @@
 
 namespace sluice {
 
-BatchNorm::BatchNorm(Init init, int64_t channels, bool relu) : relu_(relu) {
+BatchNorm::BatchNorm(Init init, int64_t channels, Act act) : act_(act) {
   params_.gamma = init.param("weight", {channels}, InitialValue::constant(1));
   params_.beta = init.param("bias", {channels}, InitialValue::constant(0));
   params_.running_mean = init.buffer("running_mean", {channels}, 0);

@@ -15,7 +15,7 @@ BlockPtr block(ModulePtr f, size_t index) {
   return std::make_unique<ModuleBlock>(std::move(f), Port{.name = index == 0 ? "images" : "s"});
 }
 
-/// Flatten, Linear, sigmoid, Linear, sigmoid; over the whole map, or over its 4x4 averages.
+/// Flatten, Linear, act, Linear, act; over the whole map, or over its 4x4 averages.
 ModulePtr bridge(const Init& init, const Shape& map, const ImageCodes& c) {
   auto net = std::make_unique<Sequential>();
   int64_t side = map[0];
@@ -25,9 +25,8 @@ ModulePtr bridge(const Init& init, const Shape& map, const ImageCodes& c) {
     side = 4;
   }
   net->add<Flatten>();
-  net->add<Dense>(init.scope("fc1"), side * side * map[2], c.hidden, Act::kSigmoid);
-  net->add<Dense>(init.scope("fc2"), c.hidden, c.code, Act::kSigmoid,
-                  c.faithful ? DenseStart::kFanIn : DenseStart::kSpread);
+  net->add<Dense>(init.scope("fc1"), side * side * map[2], c.hidden, c.acts.b);
+  net->add<Dense>(init.scope("fc2"), c.hidden, c.code, c.acts.b, c.faithful ? DenseStart::kFanIn : DenseStart::kSpread);
   return net;
 }
 
@@ -38,9 +37,9 @@ AssociatedModules associated(const Init& path, const ImageSlice& slice, size_t i
   AssociatedModules m;
   m.f = block(slice.f(encoder.scope("f")), index);
   m.b = bridge(encoder.scope("b"), slice.map, c);
-  m.g = std::make_unique<Dense>(labels.scope("g"), label_in, c.code, Act::kSigmoid,
+  m.g = std::make_unique<Dense>(labels.scope("g"), label_in, c.code, c.acts.g,
                                 c.faithful ? DenseStart::kFanIn : DenseStart::kSpread);
-  m.h = std::make_unique<Dense>(labels.scope("h"), c.code, label_in, first && !c.faithful ? Act::kNone : Act::kSigmoid);
+  m.h = std::make_unique<Dense>(labels.scope("h"), c.code, label_in, first && !c.faithful ? Act::kNone : c.acts.h);
   if (first && !c.faithful) m.label_loss = cross_entropy_labels;
   return m;
 }

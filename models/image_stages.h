@@ -14,11 +14,17 @@ struct ImageSlice {
   Shape map;  // [H, W, C] of one sample of what f gives
 };
 
+/// What ends each layer of f, the bridge b, the label encoder g and the decoder h.
+struct ImageActs {
+  Act f = Act::kRelu, b = Act::kSigmoid, g = Act::kSigmoid, h = Act::kSigmoid;
+};
+
 /// Label codes of image stages.
 struct ImageCodes {
   int64_t classes = 10;
   int64_t code = 700;     // width of the label codes
   int64_t hidden = 1000;  // hidden width of the bridges
+  ImageActs acts{};
   bool faithful = false;  // bridges on the whole flattened map, sigmoid decoders with MSE to the one-hot label, codes
                           // for each sample
 };
@@ -26,9 +32,10 @@ struct ImageCodes {
 /// The slices, and `head` from the last map to logits as a stage of its own. Each StageNet has an Init of its own.
 std::vector<StageNet> backprop_stages(const std::vector<ImageSlice>& slices, const MakeModule& head);
 
-/// Each slice with bridge b, label encoder g and decoder h. By default the bridge averages the map to 4x4 first (the
-/// paper's flattened bridge holds 90 % of all parameters), the first decoder is linear with cross-entropy, and label
-/// encoders start with spread codes: else the codes of all classes stay alike for many epochs.
+/// Each slice with bridge b, label encoder g and decoder h (Linear and act each; the bridge twice). By default the
+/// bridge averages the map to 4x4 first (the paper's flattened bridge holds 90 % of all parameters), the first decoder
+/// is linear with cross-entropy, and label encoders start with spread codes: else the codes of all classes stay alike
+/// for many epochs.
 std::vector<StageNet> associated_stages(const std::vector<ImageSlice>& slices, const ImageCodes& codes);
 
 /// Each slice with a projector on its flattened map; the last has `head` too, and its projector sees what `reduce`

@@ -32,11 +32,11 @@ ModulePtr stage(const Init& init, const ResnetConfig& c, int i) {
   if (i == 0) {
     net->add<Conv2d>(init.scope("conv"), Conv2d::Shape2d{c.in_channels, out, 3}, Conv2dSpec{.stride = 1, .padding = 1},
                      false);
-    net->add<BatchNorm>(init.scope("bn"), out, true);
+    net->add<BatchNorm>(init.scope("bn"), out, c.acts.f);
     return net;
   }
-  net->add<BasicBlock>(init.scope("block1"), channels(c, i - 1), out, i == 1 ? 1 : 2);
-  net->add<BasicBlock>(init.scope("block2"), out, out);
+  net->add<BasicBlock>(init.scope("block1"), channels(c, i - 1), out, i == 1 ? 1 : 2, c.acts.f);
+  net->add<BasicBlock>(init.scope("block2"), out, out, 1, c.acts.f);
   return net;
 }
 
@@ -76,9 +76,11 @@ std::vector<StageNet> resnet18_backprop(const ResnetConfig& c) {
 }
 
 std::vector<StageNet> resnet18_associated(const ResnetConfig& c) {
-  return associated_stages(
-      resnet18_slices(c),
-      {.classes = c.classes, .code = scaled(700, c.width), .hidden = scaled(1000, c.width), .faithful = c.faithful});
+  return associated_stages(resnet18_slices(c), {.classes = c.classes,
+                                                .code = scaled(c.code, c.width),
+                                                .hidden = scaled(c.bridge, c.width),
+                                                .acts = c.acts,
+                                                .faithful = c.faithful});
 }
 
 std::vector<StageNet> resnet18_contrastive(const ResnetConfig& c, const ContrastiveOptions& codes) {

@@ -10,11 +10,13 @@ struct ResnetConfig {
   int64_t in_channels = 3;
   int64_t image = 32;  // side of the square images; a multiple of 8
   int64_t classes = 10;
-  double width = 1.0;     // multiplies every channel count, the label code (700) and the bridges' hidden width (1000)
+  double width = 1.0;                 // multiplies every channel count and all widths below
+  int64_t bridge = 1000, code = 700;  // of associated stages: hidden width of the bridges, width of the label codes
+  ImageActs acts{};
   bool faithful = false;  // of associated stages: ImageCodes
 };
 
-/// Five: the stem, ConvBN(3x3, no bias, BN, ReLU) to 64 channels; then four pairs of residual blocks with 64, 128, 256,
+/// Five: the stem, ConvBN(3x3, no bias, BN, act) to 64 channels; then four pairs of residual blocks with 64, 128, 256,
 /// 512 channels, all but the first pair halving the image. Throws ConfigError.
 std::vector<ImageSlice> resnet18_slices(const ResnetConfig& config);
 

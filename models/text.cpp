@@ -53,10 +53,10 @@ BlockPtr block(const Family& family, const Init& init, const TextConfig& c, int 
   return family.encoder(init, c, stage == 1);
 }
 
-std::vector<StageNet> backprop(const Family& family, const TextConfig& c) {
+std::vector<StageNet> backprop(const Family& family, const TextConfig& c, int encoders) {
   std::vector<StageNet> stages;
-  for (int i = 0; i < c.encoders + 2; ++i) {
-    const bool last = i == c.encoders + 1;
+  for (int i = 0; i < encoders + 2; ++i) {
+    const bool last = i == encoders + 1;
     StageNet net{.name = str("stage", i), .init = {}, .body = nullptr};
     const Init init = net.init.scope(net.name).scope("f");
     BlockPtr f = last ? family.head(init, c) : block(family, init, c, i);
@@ -76,8 +76,8 @@ std::vector<StageNet> associated(const Family& family, const TextConfig& c) {
     const int64_t label_in = first ? c.classes : c.code;
     AssociatedModules m;
     m.f = block(family, encoder.scope("f"), c, i);
-    m.b = std::make_unique<Dense>(encoder.scope("b"), first ? c.embedding : family.feature, c.code, Act::kTanh);
-    m.g = std::make_unique<Dense>(labels.scope("g"), label_in, c.code, Act::kTanh);
+    m.b = std::make_unique<Dense>(encoder.scope("b"), first ? c.embedding : family.feature, c.code, c.act);
+    m.g = std::make_unique<Dense>(labels.scope("g"), label_in, c.code, c.act);
     m.h = std::make_unique<Dense>(labels.scope("h"), c.code, label_in, first && c.faithful ? Act::kTanh : Act::kNone);
     m.reduce = first ? token_mean(c, family.order) : family.reduce;
     if (first) m.label_loss = cross_entropy_labels;
@@ -116,7 +116,7 @@ std::vector<StageNet> contrastive(const Family& family, const TextConfig& c, con
 
 std::vector<StageNet> lstm_backprop(const TextConfig& c) {
   expect_valid("lstm", c);
-  return backprop(lstm(c), c);
+  return backprop(lstm(c), c, c.encoders);
 }
 std::vector<StageNet> lstm_associated(const TextConfig& c) {
   expect_valid("lstm", c);
@@ -126,9 +126,13 @@ std::vector<StageNet> lstm_contrastive(const TextConfig& c, const ContrastiveOpt
   expect_valid("lstm", c);
   return contrastive(lstm(c), c, codes);
 }
+std::vector<StageNet> bag_of_embeddings_backprop(const TextConfig& c) {
+  expect_valid("bag_of_embeddings", c);
+  return backprop(transformer(c), c, 0);
+}
 std::vector<StageNet> transformer_backprop(const TextConfig& c) {
   expect_valid("transformer", c);
-  return backprop(transformer(c), c);
+  return backprop(transformer(c), c, c.encoders);
 }
 std::vector<StageNet> transformer_associated(const TextConfig& c) {
   expect_valid("transformer", c);

@@ -16,6 +16,7 @@ struct TextConfig {
   int layers = 1;           // transformer layers a stage
   int heads = 6;
   float dropout = 0.3f;   // transformer only
+  Act act = Act::kTanh;   // ends bridges and label encoders
   bool faithful = false;  // as the original: LSTMs and the embedding's mean run over padding, the LSTM is read at the
                           // last position, label decoders squash their logits by tanh, codes are made for each sample
 };
@@ -29,6 +30,9 @@ struct TextConfig {
 std::vector<StageNet> lstm_backprop(const TextConfig& config);
 std::vector<StageNet> lstm_associated(const TextConfig& config);
 std::vector<StageNet> lstm_contrastive(const TextConfig& config, const ContrastiveOptions& codes = {});
+
+/// The baseline without a sequence: the mean of the embeddings over the tokens, Linear. Two stages.
+std::vector<StageNet> bag_of_embeddings_backprop(const TextConfig& config);
 
 /// Embedding (no positions), pre-norm encoders, masked mean, Linear (Vaswani et al. 2017).
 std::vector<StageNet> transformer_backprop(const TextConfig& config);

@@ -31,7 +31,7 @@ ModulePtr conv_stage(const Init& init, const VggConfig& c, size_t stage) {
     const int64_t out = scaled(full, c.width);
     net->add<Conv2d>(init.scope(str("conv", index)), Conv2d::Shape2d{in, out, 3}, Conv2dSpec{.stride = 1, .padding = 1},
                      false);
-    net->add<BatchNorm>(init.scope(str("bn", index)), out, true);
+    net->add<BatchNorm>(init.scope(str("bn", index)), out, c.acts.f);
     in = out;
     ++index;
   }
@@ -66,9 +66,11 @@ MakeModule classifier(const VggConfig& c) {
 std::vector<StageNet> vgg_backprop(const VggConfig& c) { return backprop_stages(slices(c), classifier(c)); }
 
 std::vector<StageNet> vgg_associated(const VggConfig& c) {
-  return associated_stages(
-      slices(c),
-      {.classes = c.classes, .code = scaled(700, c.width), .hidden = scaled(1000, c.width), .faithful = c.faithful});
+  return associated_stages(slices(c), {.classes = c.classes,
+                                       .code = scaled(c.code, c.width),
+                                       .hidden = scaled(c.bridge, c.width),
+                                       .acts = c.acts,
+                                       .faithful = c.faithful});
 }
 
 std::vector<StageNet> vgg_contrastive(const VggConfig& c, const ContrastiveOptions& codes) {

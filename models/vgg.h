@@ -9,11 +9,13 @@ struct VggConfig {
   int64_t in_channels = 3;
   int64_t image = 32;  // side of the square images; a multiple of 16
   int64_t classes = 10;
-  double width = 1.0;     // multiplies every channel count, the label code (700) and the hidden widths (1000, 2500)
+  double width = 1.0;                 // multiplies every channel count and all widths below, and the classifier's 2500
+  int64_t bridge = 1000, code = 700;  // of associated stages: hidden width of the bridges, width of the label codes
+  ImageActs acts{};
   bool faithful = false;  // of associated stages: ImageCodes
 };
 
-/// Blocks ConvBN(3x3, no bias, BN, ReLU) and 2x2 max pools, channels 128, 256 | 256, 512 | 512 | 512, then
+/// Blocks ConvBN(3x3, no bias, BN, act) and 2x2 max pools, channels 128, 256 | 256, 512 | 512 | 512, then
 /// Flatten, Linear 2500, sigmoid, Linear classes.
 std::vector<StageNet> vgg_backprop(const VggConfig& config);
 /// The four convolution stages with label codes.

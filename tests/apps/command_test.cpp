@@ -168,12 +168,42 @@ TEST_F(CommandTest, TrainsOtherNetworksAndModes) {
   for (const char* more :
        {"--model resnet18 --rule al --devices cpu:0,cpu:1", "--model resnet18 --rule bp", "--rule scpl --projector l",
         "--rule al --devices cpu:0,cpu:1 --schedule associated_m",
-        "--rule al --devices cpu:0,cpu:1 --schedule associated_p", "--rule scpl --augmentation none"}) {
+        "--rule al --devices cpu:0,cpu:1 --schedule associated_p", "--rule scpl --augmentation none",
+        "--model resnet18 --rule bp --act tanh", "--rule al --act f=tanh,b=relu,h=tanh --lr-schedule cosine_epoch",
+        "--rule al --devices cpu:0,cpu:1 --placement round_robin", "--rule bp --devices cpu:0,cpu:1 --placement blocks",
+        "--rule al --al-gpu-list cpu:0,cpu:0,cpu:1,cpu:1 --test-batch-size 7 --lr-schedule constant"}) {
     const Outcome o = sluice(small(std::string(more) + " --max-steps 3"));
     EXPECT_EQ(o.status, 0) << more << "\n" << o.text;
   }
   expect_one_error(sluice(small("--model lstm")), HasSubstr("takes text"));
   expect_one_error(sluice(small("--augmentation strong")), HasSubstr("channels"));
+  expect_one_error(sluice(small("--act softplus")), HasSubstr("relu, sigmoid, tanh"));
+  expect_one_error(sluice(small("--act q=relu")), HasSubstr("f=, b=, g= and h="));
+  expect_one_error(sluice(small("--in-channels 3")), HasSubstr("have 1"));
+  expect_one_error(sluice(small("--rule al --al-gpu-list cpu:0,cpu:1")), HasSubstr("names 2 stages"));
+}
+
+TEST_F(CommandTest, TrainsOnAnyTable) {
+  std::ofstream file(dir_ / "train.csv");
+  file << "kind,title,body\n";
+  for (int i = 0; i < 60; ++i)
+    file << (i % 3 == 0   ? "red,apple"
+             : i % 3 == 1 ? "blue,ocean"
+                          : "green,grass")
+         << ",\"words of many kinds, here\"\n";
+  file.close();
+  const std::string table = "train --data csv --data-dir " + dir_.string() +
+                            " --text-columns title,body --label-column kind --embedding-dim 12 --x-hid 8 --y-hid 6 "
+                            "--vocab-size 50 --max-len 8 --batch 8 --cores-per-device 1 ";
+  for (const char* more : {"--model bag_of_embeddings --rule bp --lr 0.1 --epochs 20", "--model lstm --rule al",
+                           "--model transformer --rule scpl --act relu"}) {
+    const Outcome o = sluice(table + more);
+    EXPECT_EQ(o.status, 0) << more << "\n" << o.text;
+    if (std::string(more).find("bag") != std::string::npos) {
+      EXPECT_THAT(o.text, HasSubstr("100.00 %"));
+    }
+  }
+  expect_one_error(sluice(table + "--model lstm --set label_column=colour"), HasSubstr("colour"));
 }
 
 TEST_F(CommandTest, TrainsSavesAndEvaluatesBothRules) {

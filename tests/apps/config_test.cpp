@@ -52,6 +52,43 @@ TEST(ConfigTest, DashesAndUnderscoresAreTheSameKey) {
   EXPECT_EQ(c.data_dir, "d");
 }
 
+/// The files of the pipelined associated-learning codes, with their defaults.
+TEST(ConfigTest, ReadsTheOriginalsFiles) {
+  RunConfig cv;
+  read_config_file(cv, SLUICE_SOURCE_DIR "/examples/configs/pal_cv.json");
+  EXPECT_EQ(cv.batch, 128);
+  EXPECT_EQ(cv.test_batch_size, 512);
+  EXPECT_EQ(cv.lr, 1e-4);
+  EXPECT_EQ(cv.end_lr, 1e-5);
+  EXPECT_EQ(cv.out, "./result");
+  EXPECT_EQ(cv.bp_gpu_list, "cuda:0,cuda:0,cuda:1,cuda:2,cuda:3,cuda:3");
+  cv.rule = "bp";
+  EXPECT_EQ(with_stage_devices(cv).devices, "cuda:0,cuda:1,cuda:2,cuda:3");
+  EXPECT_EQ(with_stage_devices(cv).placement, "0,0,1,2,3,3");
+  cv.rule = "al";
+  EXPECT_EQ(with_stage_devices(cv).placement, "0,1,2,3");
+  RunConfig nlp;
+  read_config_file(nlp, SLUICE_SOURCE_DIR "/examples/configs/pal_nlp.json");
+  EXPECT_EQ(nlp.batch, 256);
+  EXPECT_EQ(nlp.word_vec, "glove");
+  EXPECT_EQ(nlp.lr, 0.00025);
+  EXPECT_EQ(nlp.act, "tanh");
+  RunConfig acts;
+  read_config_text(acts, R"({"act": {"f": "relu", "b": "tanh"}})", "run.json");
+  EXPECT_EQ(acts.act, "f=relu,b=tanh");
+}
+
+TEST(ConfigTest, EveryOtherNameIsOfAFieldAndNotOneItself) {
+  for (const ConfigAlias& a : config_aliases()) {
+    const auto called = [](const char* key) {
+      return std::any_of(config_fields().begin(), config_fields().end(),
+                         [&](const ConfigField& f) { return std::string(f.key) == key; });
+    };
+    EXPECT_TRUE(called(a.key)) << a.key;
+    EXPECT_FALSE(called(a.name)) << a.name;
+  }
+}
+
 TEST(ConfigTest, AnUnknownKeyNamesTheNearestOne) {
   RunConfig c;
   EXPECT_EQ(message_of([&] { set_field(c, "epoch", "3"); }), "unknown key 'epoch'; did you mean 'epochs'?");

@@ -37,7 +37,7 @@ TEST_P(BatchNormLayerTest, NormalisesByTheBatchInTrainingAndByRunningStatisticsI
 
 TEST_P(BatchNormLayerTest, CanEndInReLU) {
   Init init;
-  const BatchNorm plain(init.scope("bn"), 4), clipped(init.scope("bn2"), 4, /*relu=*/true);
+  const BatchNorm plain(init.scope("bn"), 4), clipped(init.scope("bn2"), 4, Act::kRelu);
   LayerRun run(Stream(device()), init);
   const Tensor x = random(run.stream, {6, 4}, 1);
   std::vector<double> expected = to_double(run.stream, run(plain, x, true));

@@ -35,6 +35,11 @@ TEST(TransformerTest, HasThePublishedParameterCounts) {
   EXPECT_EQ(count(nets[1].init, "stage1.f."), 517'156);
 }
 
+TEST(BagOfEmbeddings, IsATableAndALinearLayer) {
+  EXPECT_EQ(total(bag_of_embeddings_backprop({.classes = 4})), 30'000 * 300 + 301 * 4);
+  EXPECT_EQ(bag_of_embeddings_backprop({.classes = 4}).size(), 2u);
+}
+
 struct Family {
   const char* name;
   std::vector<StageNet> (*backprop)(const TextConfig&);
