@@ -20,10 +20,10 @@ endforeach()
 # sluice_emulated(file.cu...): compiled as C++ with a call before every memory access, which tests/emu/check.cpp
 # receives: the sanitizers themselves are not linked. Neither may the compiler turn loops into calls that hide accesses.
 function(sluice_emulated)
-  set(calls -fsanitize=thread -fsanitize=alignment,bounds -ffp-contract=off -fno-vectorize -fno-slp-vectorize
+  set(calls -O3 -fsanitize=thread -fsanitize=alignment,bounds -ffp-contract=off -fno-vectorize -fno-slp-vectorize
     -mllvm -tsan-instrument-func-entry-exit=0 -mllvm -tsan-instrument-read-before-write=1)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    set(calls -fsanitize=thread -fsanitize=alignment,bounds -ffp-contract=off -fno-tree-vectorize
+    set(calls -O3 -fsanitize=thread -fsanitize=alignment,bounds -ffp-contract=off -fno-tree-vectorize
       -fno-tree-loop-distribute-patterns --param=tsan-instrument-func-entry-exit=0)
   endif()
   set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "${calls}"

@@ -102,7 +102,9 @@ void run_cpu(const K& k, CpuContext& c) {
     k.cpu(c);
   } else {
 #if defined(__x86_64__)
+#if !defined(SLUICE_V3_ONLY)
     if (c.isa == Isa::v4) return k.template cpu<Isa::v4>(c);
+#endif
     return k.template cpu<Isa::v3>(c);
 #else
     return k.template cpu<Isa::base>(c);
