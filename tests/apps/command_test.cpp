@@ -44,6 +44,7 @@ class CommandTest : public testing::Test {
     std::string name = (fs::temp_directory_path() / "sluice-command-XXXXXX").string();
     ASSERT_NE(mkdtemp(name.data()), nullptr);
     dir_ = name;
+    setenv("SLUICE_DATA_DIR", name.c_str(), 1);  // caches
     fs::create_directory(data());
     write_images("train", 160);
     write_images("t10k", 40);
