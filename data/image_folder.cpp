@@ -6,7 +6,7 @@
 #include <cctype>
 #include <fstream>
 
-#include "data/image_cache.h"
+#include "data/cache_file.h"
 #include "data/resize.h"
 #include "engine/rng.h"
 
@@ -143,10 +143,11 @@ ImageDataset decode_images(const ImageFiles& files, const ImageReading& reading)
   d.class_names = files.class_names;
   d.mean = reading.mean;
   d.stddev = reading.stddev;
-  CacheKey key{.image = d.image, .count = int64_t(files.paths.size()), .source = 0};
+  std::string key;
   if (!reading.cache.empty()) {
-    key.source = with_data_errors(files.root, [&] { return fingerprint(files, reading.side); });
-    if (auto pixels = read_image_cache(reading.cache, key)) d.pixels = std::move(*pixels);
+    key = str("images ", d.image.text(), " ", files.paths.size(), " ",
+              with_data_errors(files.root, [&] { return fingerprint(files, reading.side); }));
+    if (auto pixels = read_cache(reading.cache, key)) d.pixels = std::move(*pixels);
   }
   if (d.pixels.empty()) {
     d.pixels.reserve(files.paths.size() * size_t(d.image.numel()));
@@ -154,7 +155,10 @@ ImageDataset decode_images(const ImageFiles& files, const ImageReading& reading)
       const RgbImage image = fit_square(read_image(files.root / path), reading.side);
       d.pixels.insert(d.pixels.end(), image.pixels.begin(), image.pixels.end());
     }
-    if (!reading.cache.empty()) write_image_cache(reading.cache, key, d.pixels);
+    if (!reading.cache.empty() && !write_cache(reading.cache, key, d.pixels))
+      fail(reading.cache,
+           str("the cache of decoded images cannot be written, expected a writable folder with room for ",
+               d.pixels.size(), " bytes"));
   }
   check(d, files.root.string());
   return d;

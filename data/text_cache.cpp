@@ -1,13 +1,10 @@
-// The cache file: "SLTOKEN1", bytes and CRC-32 of what follows, then the key and the split, little-endian.
+// The split, packed one value after the other.
 #include "data/text_cache.h"
 
-#include <unistd.h>
-#include <zlib.h>
-
 #include <cstring>
-#include <fstream>
 #include <optional>
 
+#include "data/cache_file.h"
 #include "engine/error.h"
 #include "engine/rng.h"
 
@@ -15,15 +12,6 @@ namespace sluice {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr std::string_view kMagic = "SLTOKEN1";
-
-struct Header {
-  char magic[8];
-  uint64_t bytes;
-  uint64_t crc;
-};
-
-uint64_t checksum(std::string_view s) { return crc32_z(0, reinterpret_cast<const Bytef*>(s.data()), s.size()); }
 
 std::string settings_text(const TextOptions& o) {
   return str("max_len ", o.max_len, ", min_len ", o.min_len, ", vocabulary ", o.vocabulary, ", seed ", o.seed,
@@ -52,28 +40,33 @@ class Writer {
  public:
   void put(std::string_view s) {
     put_count(s.size());
-    bytes_ += s;
+    append(s.data(), s.size());
   }
   template <class T>
   void put(const std::vector<T>& v) {
     put_count(v.size());
-    bytes_.append(reinterpret_cast<const char*>(v.data()), v.size() * sizeof(T));
+    append(v.data(), v.size() * sizeof(T));
   }
   void put(const std::vector<std::string>& v) {
     put_count(v.size());
     for (const std::string& s : v) put(std::string_view(s));
   }
-  void put_count(uint64_t n) { bytes_.append(reinterpret_cast<const char*>(&n), sizeof n); }
-  const std::string& bytes() const { return bytes_; }
+  void put_count(uint64_t n) { append(&n, sizeof n); }
+  const std::vector<uint8_t>& bytes() const { return bytes_; }
 
  private:
-  std::string bytes_;
+  void append(const void* from, size_t n) {
+    const auto* bytes = static_cast<const uint8_t*>(from);
+    bytes_.insert(bytes_.end(), bytes, bytes + n);
+  }
+  std::vector<uint8_t> bytes_;
 };
 
 /// The inverse. The checksum has passed, so counts fit.
 class Reader {
  public:
-  explicit Reader(std::string_view bytes) : bytes_(bytes) {}
+  explicit Reader(const std::vector<uint8_t>& bytes)
+      : bytes_(reinterpret_cast<const char*>(bytes.data()), bytes.size()) {}
   uint64_t count() {
     uint64_t n = 0;
     std::memcpy(&n, take(sizeof n).data(), sizeof n);
@@ -102,9 +95,8 @@ class Reader {
   std::string_view bytes_;
 };
 
-std::string pack(const std::string& key, const TextSplit& split) {
+std::vector<uint8_t> pack(const TextSplit& split) {
   Writer w;
-  w.put(std::string_view(key));
   w.put(split.train.class_names);
   w.put(split.vocabulary.words());
   w.put_count(uint64_t(split.distinct_words));
@@ -117,9 +109,8 @@ std::string pack(const std::string& key, const TextSplit& split) {
   return w.bytes();
 }
 
-std::optional<TextSplit> unpack(std::string_view bytes, const std::string& key, int64_t bucket) {
+TextSplit unpack(const std::vector<uint8_t>& bytes, int64_t bucket) {
   Reader r(bytes);
-  if (r.text() != key) return {};
   TextSplit split;
   split.train.class_names = split.test.class_names = r.texts();
   split.vocabulary = Vocabulary(r.texts());
@@ -136,30 +127,6 @@ std::optional<TextSplit> unpack(std::string_view bytes, const std::string& key, 
   return split;
 }
 
-std::optional<TextSplit> read_cache(const fs::path& path, const std::string& key, int64_t bucket) {
-  std::ifstream in(path, std::ios::binary);
-  Header h{};
-  if (!in.read(reinterpret_cast<char*>(&h), sizeof h) || std::string_view(h.magic, sizeof h.magic) != kMagic) return {};
-  if (h.bytes + sizeof h != fs::file_size(path)) return {};
-  std::string bytes(h.bytes, '\0');
-  if (!in.read(bytes.data(), std::streamsize(bytes.size())) || checksum(bytes) != h.crc) return {};
-  return unpack(bytes, key, bucket);
-}
-
-void write_cache(const fs::path& path, const std::string& bytes) {
-  std::error_code ignored;
-  fs::create_directories(path.parent_path(), ignored);
-  const fs::path temporary = str(path.string(), ".", getpid());
-  std::ofstream out(temporary, std::ios::binary);
-  Header h{.magic = {}, .bytes = bytes.size(), .crc = checksum(bytes)};
-  std::memcpy(h.magic, kMagic.data(), kMagic.size());
-  out.write(reinterpret_cast<const char*>(&h), sizeof h);
-  out.write(bytes.data(), std::streamsize(bytes.size()));
-  out.close();
-  if (out) fs::rename(temporary, path, ignored);
-  fs::remove(temporary, ignored);  // where something failed
-}
-
 }  // namespace
 
 TextSplit cached_split(const TextSources& sources, const TextOptions& options, const std::function<TextSplit()>& make) {
@@ -167,9 +134,9 @@ TextSplit cached_split(const TextSources& sources, const TextOptions& options, c
   const std::string key = key_text(sources, options);
   if (options.cache.empty()) return make();
   const fs::path path = cache_file(sources, options);
-  if (std::optional<TextSplit> hit = read_cache(path, key, options.bucket)) return std::move(*hit);
+  if (const auto kept = read_cache(path, key)) return unpack(*kept, options.bucket);
   TextSplit split = make();
-  write_cache(path, pack(key, split));
+  write_cache(path, key, pack(split));  // where that fails the next start reads the texts again
   return split;
 }
 

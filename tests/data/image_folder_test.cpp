@@ -6,7 +6,6 @@
 
 #include <chrono>
 
-#include "data/image_cache.h"
 #include "data/resize.h"
 #include "tests/data/image_fixtures.h"
 
@@ -165,18 +164,6 @@ TEST(ImageCache, ACutOrDamagedCacheIsMadeAnew) {
     write_file(c.reading.cache, changed);
     EXPECT_EQ(c.load().pixels, first.pixels) << "byte " << at;
   }
-}
-
-TEST(ImageCache, KeysThatDifferAreOtherCaches) {
-  TempDir dir;
-  const std::vector<uint8_t> bytes(2 * 2 * 4 * 3, 7);
-  const CacheKey key{.image = {2, 4, 3}, .count = 2, .source = 5};
-  write_image_cache(dir / "c", key, bytes);
-  EXPECT_EQ(read_image_cache(dir / "c", key), bytes);
-  EXPECT_FALSE(read_image_cache(dir / "c", {.image = {4, 2, 3}, .count = 2, .source = 5}).has_value());
-  EXPECT_FALSE(read_image_cache(dir / "c", {.image = {2, 4, 3}, .count = 2, .source = 6}).has_value());
-  EXPECT_FALSE(read_image_cache(dir / "c", {.image = {2, 4, 3}, .count = 1, .source = 5}).has_value());
-  EXPECT_FALSE(read_image_cache(dir / "d", key).has_value());
 }
 
 TEST(ImageCache, OneThatCannotBeWrittenIsNamed) {
