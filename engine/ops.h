@@ -79,8 +79,8 @@ Var add(Ctx& c, const Var& a, const Var& b);
 /// Zeroes with probability p in training and scales the rest by 1 / (1 - p). `path` is the hash of the op's path.
 /// The first dimension counts samples.
 Var dropout(Ctx& c, const Var& x, float p, uint64_t path);
-/// residual + dropout(x), equal shapes, in one pass; the draws are dropout's.
-Var dropout_add(Ctx& c, const Var& x, const Var& residual, float p, uint64_t path);
+/// residual + dropout(x), equal shapes, in one pass.
+Var dropout(Ctx& c, const Var& x, const Var& residual, float p, uint64_t path);
 
 // ---- tables of rows ----
 /// ids [...] i32, table [V, D] -> [..., D], f32 or bf16. An id outside [0, V) gives a NaN row and has no gradient, so

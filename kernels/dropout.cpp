@@ -22,13 +22,20 @@ void Dropout::cpu<kIsa>(CpuContext& c) const {
     parallel_for(c, samples * pieces, [&](int64_t task) {
       const int64_t sample = task / pieces, begin = task % pieces * kGrain, end = std::min(size, begin + kGrain);
       const T* in = x.as<T>() + sample * size;
+      const T* add = residual.defined() ? residual.as<T>() + sample * size : nullptr;
       T* out = y.as<T>() + sample * size;
       for (int64_t first = begin; first < end; first += kGroup) {
         float u[kGroup];
         draw_sixteen(key, dropout_draw(first).low, uint64_t(sample_base + sample), u);
         const int64_t count = std::min(kGroup, end - first);
+        if (add == nullptr) {
 #pragma omp simd
-        for (int64_t i = 0; i < count; ++i) store(out[first + i], u[i] >= p ? float(in[first + i]) * kept : 0.0f);
+          for (int64_t i = 0; i < count; ++i) store(out[first + i], u[i] >= p ? float(in[first + i]) * kept : 0.0f);
+        } else {
+#pragma omp simd
+          for (int64_t i = 0; i < count; ++i)
+            store(out[first + i], float(add[first + i]) + (u[i] >= p ? float(in[first + i]) * kept : 0.0f));
+        }
       }
     });
   });

@@ -1,4 +1,4 @@
-// CUDA half of Dropout: a thread draws once and drops the four elements that take the draw's words. y may be x.
+// CUDA half of Dropout: a thread draws once for the four elements that take the draw's words. y may be x or residual.
 #include "kernels/common/device.cuh"
 #include "kernels/common/visit.h"
 #include "kernels/dropout.h"
@@ -11,17 +11,26 @@ struct DropoutShape {
   int64_t elements;    // of a sample
 };
 
+struct DropoutDraws {
+  PhiloxKey key;
+  int64_t sample_base;
+  float p;
+};
+
+/// residual: null for none.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    dropout_kernel(T* y, const T* x, DropoutShape s, float p, PhiloxKey key, int64_t sample_base) {
-  const float scale = 1.0f / (1.0f - p);
+    dropout_kernel(T* y, const T* x, const T* residual, DropoutShape s, DropoutDraws from) {
+  const float scale = 1.0f / (1.0f - from.p);
   for (int64_t d = global_thread(); d < s.draws; d += grid_threads()) {
     const int64_t sample = d / s.per_sample, low = d - sample * s.per_sample;
-    const Philox4 words = philox(key, uint64_t(low), uint64_t(sample_base + sample));
+    const Philox4 words = philox(from.key, uint64_t(low), uint64_t(from.sample_base + sample));
     const int64_t first = low / 16 * 64 + low % 16;  // the inverse of dropout_draw() for word 0
     for (int word = 0; word < 4; ++word) {
       const int64_t e = first + 16 * word, i = sample * s.elements + e;
-      if (e < s.elements) y[i] = T(uniform(words.v[word]) >= p ? float(x[i]) * scale : 0.0f);
+      if (e >= s.elements) continue;
+      const float kept = uniform(words.v[word]) >= from.p ? float(x[i]) * scale : 0.0f;
+      y[i] = T(residual == nullptr ? kept : float(residual[i]) + kept);
     }
   }
 }
@@ -32,7 +41,8 @@ void Dropout::cuda(CudaContext& c) const {
   const DropoutShape s{x.dim(0) * per_sample, per_sample, elements};
   visit_float(x.dtype, [&]<class T>() {
     const Grid g = grid_for(c, s.draws);
-    launch_kernel(c, kName, dropout_kernel<T>, g.blocks, g.threads, 0, y.as<T>(), x.as<T>(), s, p, key, sample_base);
+    launch_kernel(c, kName, dropout_kernel<T>, g.blocks, g.threads, 0, y.as<T>(), x.as<T>(), residual.as<T>(), s,
+                  DropoutDraws{key, sample_base, p});
   });
 }
 

@@ -1,4 +1,5 @@
-// y = x / (1 - p) where the draw of the element is at least p, else 0. y may be x. Backward is the same call on dy.
+// y = residual + (x / (1 - p) where the draw of the element is at least p, else 0). y may be x or residual. Backward is
+// the same call on dy without a residual; a residual's gradient is dy itself.
 #pragma once
 
 #include "kernels/common/context.h"
@@ -17,8 +18,9 @@ SLUICE_HD DropoutDraw dropout_draw(int64_t e) { return {uint64_t(e / 64 * 16 + e
 /// The draw depends on key, global sample and element alone: not on the batch, the team or the device.
 struct Dropout {
   static constexpr const char* kName = "dropout";
-  ConstRef x;  // [samples, ...]; f32 or bf16
-  Ref y;       // as x
+  ConstRef x;           // [samples, ...]; f32 or bf16
+  ConstRef residual{};  // as x; undefined: none
+  Ref y;                // as x
   float p = 0;
   PhiloxKey key;
   int64_t sample_base = 0;  // global index of the first sample
@@ -27,11 +29,15 @@ struct Dropout {
     expect_float(kName, "x", x.dtype);
     expect_dtype(kName, "y", y.dtype, x.dtype);
     expect_shape(kName, "y", y.shape, x.shape);
+    if (residual.defined()) {
+      expect_dtype(kName, "residual", residual.dtype, x.dtype);
+      expect_shape(kName, "residual", residual.shape, x.shape);
+    }
     if (x.shape.rank() == 0) throw ShapeError("dropout: x is a scalar, expected [samples, ...]");
     if (!(p >= 0.0f && p < 1.0f)) throw ConfigError(str("dropout: p is ", p, ", expected 0 <= p < 1"));
   }
-  Operands operands() const { return {{x}, {y}}; }
-  Cost cost() const { return operands().once(x.numel() * 25); }
+  Operands operands() const { return {{x, residual}, {y}}; }
+  Cost cost() const { return operands().once(x.numel() * (residual.defined() ? 26 : 25)); }
   template <Isa>
   void cpu(CpuContext&) const;
   void cuda(CudaContext&) const;

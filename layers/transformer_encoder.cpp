@@ -50,9 +50,9 @@ TransformerEncoder::TransformerEncoder(const Init& init, const EncoderConfig& co
 
 Var TransformerEncoder::forward(Ctx& c, const Var& x, const Tensor& mask) const {
   const Var heads = attention(c, matmul(c, attention_norm_.forward(c, x), qkv_), mask, attention_);
-  const Var y = dropout_add(c, matmul(c, heads, out_), x, dropout_, attention_path_);
+  const Var y = dropout(c, matmul(c, heads, out_), x, dropout_, attention_path_);
   const Var wide = dropout(c, matmul(c, inner_norm_.forward(c, y), widen_), dropout_, inner_path_);
-  const Var z = dropout_add(c, matmul(c, wide, narrow_), y, dropout_, out_path_);
+  const Var z = dropout(c, matmul(c, wide, narrow_), y, dropout_, out_path_);
   return final_norm_ ? final_norm_->forward(c, z) : z;
 }
 

@@ -1,4 +1,4 @@
-// Dropout: backward draws the same numbers again, so nothing is kept.
+// Dropout, with a residual in the same pass: backward draws the same numbers again, so nothing is kept.
 #include "kernels/dropout.h"
 
 #include "engine/launch.h"
@@ -7,9 +7,10 @@
 namespace sluice {
 namespace {
 
-Tensor apply(const kernels::Dropout& settings, const Tensor& x, Tensor y, const Stream& s) {
+Tensor apply(const kernels::Dropout& settings, const Tensor& x, const Tensor& residual, Tensor y, const Stream& s) {
   kernels::Dropout call = settings;
   call.x = x.cref();
+  call.residual = residual.cref();
   call.y = y.ref();
   launch(call, s);
   return y;
@@ -17,7 +18,10 @@ Tensor apply(const kernels::Dropout& settings, const Tensor& x, Tensor y, const 
 
 struct DropoutFn final : Function {
   GradList backward_input(Tensor dy, BackwardCtx& c) override {
-    return {apply(settings, dy, dy.unique() ? dy : c.empty(dy.shape(), dy.dtype()), c.stream)};
+    if (!needs(0)) return {Tensor(), dy};
+    const bool in_place = !needs(1) && dy.unique();  // the residual's gradient is dy as it came
+    const Tensor dx = in_place ? dy : c.empty(dy.shape(), dy.dtype());
+    return {apply(settings, dy, Tensor(), dx, c.stream), dy};
   }
   kernels::Dropout settings;
 };
@@ -25,14 +29,18 @@ struct DropoutFn final : Function {
 }  // namespace
 
 Var dropout(Ctx& c, const Var& x, float p, uint64_t path) {
-  if (!c.training || p == 0.0f) return x;
+  return c.training && p != 0.0f ? dropout(c, x, Var(), p, path) : x;
+}
+
+Var dropout(Ctx& c, const Var& x, const Var& residual, float p, uint64_t path) {
+  if (!c.training || p == 0.0f) return add(c, residual, x);
   const kernels::Dropout settings{
       .x = {}, .y = {}, .p = p, .key = c.rng.key(RngPurpose::kDropout, path), .sample_base = c.rng.sample_base};
-  Tensor y = apply(settings, x.value, c.empty(x.shape(), x.value.dtype()), c.stream);
-  if (!c.recording({x}, false)) return {y};
+  Tensor y = apply(settings, x.value, residual.value, c.empty(x.shape(), x.value.dtype()), c.stream);
+  if (!c.recording({x, residual}, false)) return {y};
   auto f = std::make_unique<DropoutFn>();
   f->settings = settings;
-  return c.tape->record(std::move(f), y, {x}, false);
+  return c.tape->record(std::move(f), y, {x, residual}, false);
 }
 
 }  // namespace sluice

@@ -12,7 +12,6 @@
 #include "kernels/convert.h"
 #include "kernels/correct_count.h"
 #include "kernels/dropout.h"
-#include "kernels/dropout_add.h"
 #include "kernels/fill.h"
 #include "kernels/iota.h"
 #include "kernels/log_softmax.h"
@@ -82,7 +81,7 @@ TEST_P(TrafficTest, DropoutReadsWhatItKeeps) {
   expect_traffic(kernels::Dropout{.x = x.cref(), .y = y.ref(), .p = 0.5f, .key = {1, 2}},
                  {.read = (kept - kCount) * size, .why = "what falls is not read"});
   const Tensor r = random({kRows, kCols}, 2);
-  expect_traffic(kernels::DropoutAdd{.x = x.cref(), .residual = r.cref(), .y = y.ref(), .p = 0.5f, .key = {1, 2}},
+  expect_traffic(kernels::Dropout{.x = x.cref(), .residual = r.cref(), .y = y.ref(), .p = 0.5f, .key = {1, 2}},
                  {.read = (kept - kCount) * size, .why = "what falls is not read"});
 }
 
