@@ -95,6 +95,19 @@ TEST_P(EmbeddingTest, TheGradientSumsRowsOfEqualIds) {
     }
 }
 
+/// Frequent ids are summed in windows of 64 places ahead of the rest: here windows and ids end together.
+TEST_P(EmbeddingTest, IdsThatFillWholeWindowsAreSummedOnce) {
+  const Stream s(device());
+  std::vector<int32_t> ids;
+  for (const auto& [id, times] : {std::pair{0, 64}, {2, 128}, {3, 64}}) ids.insert(ids.end(), size_t(times), id);
+  const Tensor i = Tensor::from<int32_t>(s, ids, {int64_t(ids.size())});
+  const Tensor dy = random(s, {i.numel(), 5}, 2), dtable = random(s, {4, 5}, 3);
+  launch(kernels::EmbeddingGrad{.ids = i.cref(), .dy = dy.cref(), .dtable = dtable.ref()}, s);
+  std::vector<double> expected(20, 0.0);
+  add_rows(to_double(s, i), to_double(s, dy), 5, expected);
+  expect_close(to_double(s, dtable), expected, bound(DType::kF32));
+}
+
 TEST_P(EmbeddingTest, RowsWithoutIdsBecomeZeroOrAreLeftAlone) {
   const Stream s(device());
   const Tensor ids = Tensor::from<int32_t>(s, std::vector<int32_t>{2, 0}, {2}), dy = random(s, {2, 5}, 2);

@@ -159,19 +159,24 @@ TEST_P(LayerNormTest, ResultsDoNotDependOnTheTeam) {
 
 TEST_P(LayerNormTest, ParameterGradientsAccumulateWhereAsked) {
   const Stream s(device());
-  const Tensor sums = random(s, {2, 5}, 1), dgamma = random(s, {5}, 3), dbeta = random(s, {5}, 4);
+  const Tensor sums = random(s, {2, 5}, 1);
   const Values sum = to_double(s, sums);
-  Values g = to_double(s, dgamma), b;
-  for (size_t j = 0; j < 5; ++j) {
-    g[j] += sum[j];
-    b.push_back(sum[5 + j]);
+  for (const auto& [add_gamma, add_beta] : {std::pair{true, false}, {false, true}}) {
+    const Tensor dgamma = random(s, {5}, 3), dbeta = random(s, {5}, 4);
+    Values gamma = to_double(s, dgamma), beta = to_double(s, dbeta);
+    for (size_t j = 0; j < 5; ++j) {
+      gamma[j] = (add_gamma ? gamma[j] : 0) + sum[j];
+      beta[j] = (add_beta ? beta[j] : 0) + sum[5 + j];
+    }
+    launch(kernels::LayerNormGradParams{.sums = sums.cref(),
+                                        .dgamma = dgamma.ref(),
+                                        .dbeta = dbeta.ref(),
+                                        .accumulate_gamma = add_gamma,
+                                        .accumulate_beta = add_beta},
+           s);
+    expect_close(to_double(s, dgamma), gamma, bound(DType::kF32));
+    expect_close(to_double(s, dbeta), beta, bound(DType::kF32));
   }
-  launch(
-      kernels::LayerNormGradParams{
-          .sums = sums.cref(), .dgamma = dgamma.ref(), .dbeta = dbeta.ref(), .accumulate_gamma = true},
-      s);
-  expect_close(to_double(s, dgamma), g, bound(DType::kF32));
-  expect_close(to_double(s, dbeta), b, bound(DType::kF32));
 }
 
 TEST_P(LayerNormTest, WrongShapesAndDtypesAreRefused) {

@@ -81,6 +81,16 @@ TEST_P(RowNormaliseTest, ARowOfZeroesStaysAndANanIsSeen) {
   EXPECT_TRUE(std::isnan(y[4]) && std::isnan(y[5]));
 }
 
+TEST_P(RowNormaliseTest, ANormOfExactlyEpsIsNoConstant) {
+  const Stream s(device());
+  const Tensor y = Tensor::from<float>(s, std::vector<float>{0.6f, 0.8f, 0.6f, 0.8f}, {2, 2});
+  const Tensor norms = Tensor::from<float>(s, std::vector<float>{2.0f, 1.9f}, {2});
+  const Tensor dy = Tensor::from<float>(s, std::vector<float>{1, 0, 1, 0}, {2, 2}), dx = Tensor::empty(s, {2, 2});
+  launch(kernels::RowNormaliseGrad{.y = y.cref(), .norms = norms.cref(), .dy = dy.cref(), .dx = dx.ref(), .eps = 2.0f},
+         s);
+  expect_close(to_double(s, dx), {(1 - 0.36) / 2, -0.48 / 2, 0.5, 0}, bound(DType::kF32));
+}
+
 TEST_P(RowNormaliseTest, GradientsAgreeWithDifferences) {
   const Stream s(device());
   check_gradients(s, Init(), {random(s, {4, 7}, 1)},
