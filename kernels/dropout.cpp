@@ -31,11 +31,11 @@ void Dropout::cpu<kIsa>(CpuContext& c) const {
         if (add == nullptr) {
 #pragma omp simd
           for (int64_t i = 0; i < count; ++i) store(out[first + i], u[i] >= p ? float(in[first + i]) * kept : 0.0f);
-        } else {
-#pragma omp simd
-          for (int64_t i = 0; i < count; ++i)
-            store(out[first + i], float(add[first + i]) + (u[i] >= p ? float(in[first + i]) * kept : 0.0f));
+          continue;
         }
+#pragma omp simd
+        for (int64_t i = 0; i < count; ++i)
+          store(out[first + i], float(add[first + i]) + (u[i] >= p ? float(in[first + i]) * kept : 0.0f));
       }
     });
   });

@@ -151,6 +151,8 @@ TEST_P(BatchNormTest, TrainingMatchesTheFormulasWithEveryFusion) {
   for (const auto& [rows, channels] : kShapes)
     for (const DType t : {DType::kF32, DType::kBF16})
       for (const Fusion f : kFusions) {
+        const bool large = rows * channels > 10'000;  // in bf16 all fusions at once say as much there as each alone
+        if (large && t == DType::kBF16 && !(f.relu && f.residual)) continue;
         SCOPED_TRACE(testing::Message() << rows << "x" << channels << " " << name(t) << f.relu << f.residual);
         const Case run(s, rows, channels, t, f);
         launch(

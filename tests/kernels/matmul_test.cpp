@@ -70,6 +70,8 @@ TEST_P(MatmulTest, ForwardMatchesTheDefinition) {
   for (const DType t : dtypes(device())) {
     for (const Size& z : kSizes) {
       for (const Act act : kActs) {
+        const bool large = z.rows * z.in * z.out > 500'000;  // there the epilogue is no other than in small ones
+        if (large && act != Act::kNone && act != Act::kGelu) continue;
         SCOPED_TRACE(testing::Message() << text(z) << " " << name(t) << " act " << int(act));
         const Tensor x = random(s, {z.rows, z.in}, 1, -1, 1, t), b = random(s, {z.out}, 3);
         const float scale = 1 / std::sqrt(float(z.in));
