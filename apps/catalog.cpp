@@ -1,8 +1,6 @@
 // The tables behind --data and --optimizer.
 #include "apps/catalog.h"
 
-#include <sstream>
-
 #include "apps/run_dir.h"
 #include "data/image_folder.h"
 #include "data/text_files.h"
@@ -54,10 +52,12 @@ TrainingData text(const RunConfig& c) {
 /// train.csv and, if it is there, test.csv.
 TrainingData any_csv(const RunConfig& c) {
   const std::filesystem::path dir = c.data_dir;
-  CsvTable table{.train = dir / "train.csv", .test = {}, .label = c.label_column, .text = {}, .header = c.csv_header};
+  CsvTable table{.train = dir / "train.csv",
+                 .test = {},
+                 .label = c.label_column,
+                 .text = list_items(c.text_columns),
+                 .header = c.csv_header};
   if (std::filesystem::exists(dir / "test.csv")) table.test = dir / "test.csv";
-  std::istringstream columns(c.text_columns);
-  for (std::string column; std::getline(columns, column, ',');) table.text.push_back(column);
   return numbered(c, [&](const TextOptions& options) { return load_csv(table, options); });
 }
 

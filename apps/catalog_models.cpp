@@ -1,6 +1,4 @@
 // The table behind --model with --rule.
-#include <sstream>
-
 #include "apps/catalog.h"
 #include "data/text.h"
 #include "models/resnet.h"
@@ -28,8 +26,7 @@ Act act_named(const std::string& name) {
 /// One name is f's; f=...,b=...,g=...,h=... sets those that it names.
 ImageActs image_acts(const RunConfig& c) {
   ImageActs acts;
-  std::istringstream parts(c.act);
-  for (std::string part; std::getline(parts, part, ',');) {
+  for (const std::string& part : list_items(c.act)) {
     const size_t equals = part.find('=');
     const std::string module = equals == std::string::npos ? "f" : part.substr(0, equals);
     if (module.size() != 1 || std::string("fbgh").find(module) == std::string::npos)

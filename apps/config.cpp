@@ -98,12 +98,6 @@ void expect_range(const char* key, T value, T low, T high) {
   if (!(value >= low && value <= high)) throw ConfigError(str(key, "=", value, ": expected ", low, " to ", high));
 }
 
-/// The text before `separator` and, where there is one, behind it.
-std::pair<std::string, std::string> cut(const std::string& text, char separator) {
-  const size_t at = text.find(separator);
-  return {text.substr(0, at), at == std::string::npos ? "" : text.substr(at + 1)};
-}
-
 /// How weights are updated.
 std::vector<ConfigField> update_fields() {
   using C = RunConfig;
@@ -230,6 +224,13 @@ const std::vector<ConfigAlias>& config_aliases() {
   return aliases;
 }
 
+std::vector<std::string> list_items(const std::string& text) {
+  std::vector<std::string> items;
+  std::istringstream in(text);
+  for (std::string item; std::getline(in, item, ',');) items.push_back(item);
+  return items;
+}
+
 void set_field(RunConfig& c, const std::string& key, const std::string& value) {
   const ConfigField& f = find_field(key, "");
   visit_member(c, f, [&](auto& slot) {
@@ -273,13 +274,11 @@ std::string to_json(const RunConfig& c) {
 }
 
 RunConfig with_stage_devices(RunConfig c) {
-  std::string left = c.rule == "bp" ? c.bp_gpu_list : c.al_gpu_list;
-  if (left.empty()) return c;
+  const std::vector<std::string> list = list_items(c.rule == "bp" ? c.bp_gpu_list : c.al_gpu_list);
+  if (list.empty()) return c;
   std::vector<std::string> devices;
   c.placement.clear();
-  while (!left.empty()) {
-    std::string device;
-    std::tie(device, left) = cut(left, ',');
+  for (const std::string& device : list) {
     const auto at = std::find(devices.begin(), devices.end(), device);
     c.placement += str(c.placement.empty() ? "" : ",", at - devices.begin());
     if (at == devices.end()) devices.push_back(device);

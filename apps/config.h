@@ -80,6 +80,9 @@ struct ConfigAlias {
 };
 const std::vector<ConfigAlias>& config_aliases();
 
+/// The items of a field that is a list, "a,b"; none of an empty text.
+std::vector<std::string> list_items(const std::string& text);
+
 /// Sets one field from text. Throws ConfigError for an unknown key (with the nearest known one) or a bad value.
 void set_field(RunConfig& c, const std::string& key, const std::string& value);
 std::string field_text(const RunConfig& c, const ConfigField& f);

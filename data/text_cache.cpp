@@ -2,7 +2,6 @@
 #include "data/text_cache.h"
 
 #include <cstring>
-#include <optional>
 
 #include "data/cache_file.h"
 #include "engine/error.h"
