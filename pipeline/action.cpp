@@ -149,18 +149,23 @@ int64_t mbs_outside_period(const Program& program) {
 int64_t repetitions(const Program& program, int64_t mbs) {
   const int64_t outside = mbs_outside_period(program), each = program.mbs_per_period;
   if (each < 1) throw ScheduleError(str("plan: a period of ", each, " micro-batches, expected at least 1"));
-  if (mbs < outside || (mbs - outside) % each != 0)
+  if (mbs < 0 || (mbs - outside) % each != 0)
     throw ScheduleError(
-        str("plan: cannot run ", mbs, " micro-batches, expected ", outside, " plus a multiple of ", each));
-  return (mbs - outside) / each;
+        str("plan: cannot run ", mbs, " micro-batches, expected ", outside, " plus or minus a multiple of ", each));
+  return std::max<int64_t>(0, (mbs - outside) / each);
 }
 
 std::vector<Action> unroll(const Program& program, int64_t mbs) {
   const int64_t n = repetitions(program, mbs);
-  std::vector<Action> all = program.prologue;
-  for (int64_t p = 0; p < n; ++p)
-    for (const Action& a : program.period) all.push_back(shifted(a, p * program.mbs_per_period));
-  for (const Action& a : program.epilogue) all.push_back(shifted(a, n * program.mbs_per_period));
+  const bool cut = mbs < mbs_outside_period(program);
+  std::vector<Action> all;
+  const auto add = [&](const std::vector<Action>& part, int64_t by) {
+    for (const Action& a : part)
+      if (!cut || a.mb < mbs) all.push_back(shifted(a, by));
+  };
+  add(program.prologue, 0);
+  for (int64_t p = 0; p < n; ++p) add(program.period, p * program.mbs_per_period);
+  add(program.epilogue, n * program.mbs_per_period);
   return all;
 }
 

@@ -63,12 +63,13 @@ Placement placement_of(const Plan& plan);
 
 /// The same action, `by` micro-batches later.
 Action shifted(Action a, int64_t by);
-/// How often the period is run so that every stage of the worker sees `mbs` micro-batches. Throws ScheduleError when
-/// no number of repetitions gives that.
+/// How often the period is run so that every stage of the worker sees `mbs` micro-batches; 0 for fewer than prologue
+/// and epilogue have. Throws ScheduleError when `mbs` cuts a step.
 int64_t repetitions(const Program& program, int64_t mbs);
 /// Micro-batches that each stage of the worker sees in prologue and epilogue together.
 int64_t mbs_outside_period(const Program& program);
-/// All actions of a run over `mbs` micro-batches.
+/// All actions of a run over `mbs` micro-batches. One shorter than prologue and epilogue leaves out what is theirs of
+/// later micro-batches: actions depend on none but those of their own or an earlier one.
 std::vector<Action> unroll(const Program& program, int64_t mbs);
 
 /// "F0.3", "D1.2", "s0.3>1" (to stage 1), "r1.3<0" (from stage 0), "U0"; view 1: "F0.3v1".

@@ -12,7 +12,7 @@ namespace sluice {
 RunState::RunState(Pipeline& p, const RunOptions& o, Transport& n) : pipeline(p), options(o), net(n) {
   limit_ = o.steps * p.report.mbs_per_step;
   for (const Program& program : p.plan) {
-    repetitions(program, limit_);  // throws when the run is too short for the plan
+    repetitions(program, limit_);  // throws when the run is not a number of steps
     begun_ = std::max(begun_, mbs_outside_period(program));
   }
   arrivals_.resize(p.plan.size());
@@ -80,11 +80,16 @@ Worker::Worker(RunState& run, int index) : run_(run), index_(index) {
 void Worker::run() {
   const Program& program = run_.pipeline.plan[size_t(index_)];
   const int64_t outside = mbs_outside_period(program);
-  for (const Action& a : program.prologue) step(a);
+  // A run may be shorter than prologue and epilogue; a stop never cuts into them.
+  const auto play = [&](const std::vector<Action>& part, int64_t by) {
+    for (const Action& a : part)
+      if (a.mb + by < run_.mbs()) step(shifted(a, by));
+  };
+  play(program.prologue, 0);
   int64_t by = 0;
   for (; run_.begin_period(outside + by + program.mbs_per_period); by += program.mbs_per_period)
     for (const Action& a : program.period) step(shifted(a, by));
-  for (const Action& a : program.epilogue) step(shifted(a, by));
+  play(program.epilogue, by);
   drain();
 }
 
