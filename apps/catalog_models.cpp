@@ -39,6 +39,8 @@ ImageActs image_acts(const RunConfig& c) {
   return acts;
 }
 
+DType dtype_of(const RunConfig& c) { return c.dtype == "bf16" ? DType::kBF16 : DType::kF32; }
+
 /// VggConfig and ResnetConfig say the same.
 template <class Config>
 Config image_config(const RunConfig& c, const SampleSource& train) {
@@ -52,6 +54,7 @@ Config image_config(const RunConfig& c, const SampleSource& train) {
           .bridge = c.enc_dim,
           .code = c.ae_dim,
           .acts = image_acts(c),
+          .dtype = dtype_of(c),
           .faithful = c.faithful};
 }
 
@@ -74,6 +77,7 @@ TextConfig text_config(const RunConfig& c, const SampleSource& train) {
           .heads = int(c.n_heads),
           .dropout = float(c.dropout),
           .act = c.act.empty() ? Act::kTanh : act_named(c.act),
+          .dtype = dtype_of(c),
           .faithful = c.faithful};
 }
 

@@ -198,6 +198,10 @@ const std::vector<ConfigField>& config_fields() {
           {"max_steps", "stop after so many steps; 0: no limit", &C::max_steps, false},
           {"width", "multiplies every channel count and hidden width; 0.125 trains in seconds on two cores", &C::width,
            true},
+          {"dtype",
+           "f32; bf16: 16-bit activations and products with f32 sums, weights and losses (a GPU, or a CPU with "
+           "AVX-512)",
+           &C::dtype, true},
           {"augmentation",
            "images: none; basic: random crop with 4 pixels of padding, and flip; strong: colours and grey too (RGB); "
            "two_views: a basic and a strong one, for scpl, which doubles the batch",
@@ -331,6 +335,7 @@ void check_config(const RunConfig& c) {
     throw ConfigError(str("accumulate='", c.accumulate, "': expected none, prefix or fixed"));
   if (c.accumulate != "none" && c.rule != "al")
     throw ConfigError(str("accumulate=", c.accumulate, ": rule=", c.rule, " has no shorter networks, only al has"));
+  if (c.dtype != "f32" && c.dtype != "bf16") throw ConfigError(str("dtype='", c.dtype, "': expected f32 or bf16"));
   if (c.projector != "i" && c.projector != "l" && c.projector != "m")
     throw ConfigError(str("projector='", c.projector, "': expected i, l or m"));
   expect_range("momentum", c.momentum, 0.0, 0.9999);

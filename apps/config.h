@@ -29,6 +29,7 @@ struct RunConfig {
   int64_t seed = 1;
   int64_t checkpoint_every = 0;
   double width = 1.0;
+  std::string dtype = "f32";
   double lr = 2e-3;
   double end_lr = 1e-4;
   double label_lr = 1e-2;

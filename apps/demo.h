@@ -51,10 +51,6 @@ class DemoRow {
 const DemoRow& find_row(const std::vector<DemoRow>& rows, const std::string& key);
 DemoRow& find_row(std::vector<DemoRow>& rows, const std::string& key);
 
-double median(std::vector<double> v);
-/// The median over rounds of a / b, round by round, so that a drift of the machine's speed cancels.
-double paired(const std::vector<double>& a, const std::vector<double>& b);
-
 /// Two independent runs of one configuration at once, each on one of its first two devices: what two devices of this
 /// machine can do at most.
 class Pair {

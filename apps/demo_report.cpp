@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "apps/demo.h"
+#include "apps/median.h"
 #include "apps/progress.h"
 #include "apps/table.h"
 #include "engine/error.h"
@@ -32,19 +33,6 @@ Comparison compare(const std::vector<DemoRow>& rows, const Ceiling& ceiling) {
 }
 
 }  // namespace
-
-double median(std::vector<double> v) {
-  if (v.empty()) return 0;
-  std::sort(v.begin(), v.end());
-  const size_t n = v.size();
-  return n % 2 == 1 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
-}
-
-double paired(const std::vector<double>& a, const std::vector<double>& b) {
-  std::vector<double> ratios;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) ratios.push_back(a[i] / b[i]);
-  return median(ratios);
-}
 
 Pair::Pair(const RunConfig& config, const TrainingData& data) {
   const std::vector<Device> devices = parse_devices(config.devices);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "apps/median.h"
 #include "pipeline/partition.h"
 
 namespace sluice {
@@ -22,12 +23,6 @@ Placement parse_placement(const std::string& text) {
     begin = end + 1;
   }
   return placement;
-}
-
-double median(std::vector<double> v) {
-  if (v.empty()) return 0;
-  std::nth_element(v.begin(), v.begin() + int64_t(v.size() / 2), v.end());
-  return v[v.size() / 2];
 }
 
 /// Stage i on device i mod n, or the stages in n runs of about equal length.

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "apps/median.h"
 #include "bench/ceilings.h"
 
 namespace sluice::bench {
@@ -17,12 +18,6 @@ namespace {
 
 constexpr int kRounds = 11;
 constexpr double kSampleSeconds = 4e-3;  // shorter runs are repeated within one sample
-
-double median(std::vector<double> v) {
-  const auto middle = v.begin() + int64_t(v.size() / 2);
-  std::nth_element(v.begin(), middle, v.end());
-  return *middle;
-}
 
 /// Seconds per run, over enough runs to be worth timing.
 template <class F>

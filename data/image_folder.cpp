@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-[[noreturn]] void fail(const fs::path& path, const std::string& what) {
+[[noreturn]] void bad_folder(const fs::path& path, const std::string& what) {
   throw DataError(str(path.string(), ": ", what));
 }
 
@@ -51,7 +51,7 @@ auto with_data_errors(const fs::path& dir, F&& f) {
   try {
     return f();
   } catch (const fs::filesystem_error& e) {
-    fail(dir, str("cannot be listed (", e.what(), "), expected folders of images"));
+    bad_folder(dir, str("cannot be listed (", e.what(), "), expected folders of images"));
   }
 }
 
@@ -71,7 +71,7 @@ Annotation parse(const std::string& line) {
 ImageFiles list_annotated(const fs::path& val, const std::vector<std::string>& classes) {
   const fs::path list = val / "val_annotations.txt";
   std::ifstream in(list);
-  if (!in) fail(list, "cannot be read, expected a file name and a class a line");
+  if (!in) bad_folder(list, "cannot be read, expected a file name and a class a line");
   ImageFiles files{.root = val, .class_names = classes};
   int64_t number = 0;
   for (std::string line; std::getline(in, line);) {
@@ -79,17 +79,17 @@ ImageFiles list_annotated(const fs::path& val, const std::vector<std::string>& c
     if (line.empty() || line == "\r") continue;
     const Annotation a = parse(line);
     if (a.file.empty() || a.wnid.empty())
-      fail(list, str("line ", number, " is '", line, "', expected a file name, a tab and a class"));
+      bad_folder(list, str("line ", number, " is '", line, "', expected a file name, a tab and a class"));
     const auto at = std::lower_bound(classes.begin(), classes.end(), a.wnid);
     if (at == classes.end() || *at != a.wnid)
-      fail(list,
-           str("line ", number, " has class '", a.wnid, "', expected one of the ", classes.size(), " of training"));
+      bad_folder(list, str("line ", number, " has class '", a.wnid, "', expected one of the ", classes.size(),
+                           " of training"));
     files.paths.push_back(fs::path("images") / a.file);
     files.labels.push_back(int32_t(at - classes.begin()));
     if (!fs::is_regular_file(val / files.paths.back()))
-      fail(list, str("line ", number, " names '", a.file, "', expected a file in images/"));
+      bad_folder(list, str("line ", number, " names '", a.file, "', expected a file in images/"));
   }
-  if (files.paths.empty()) fail(list, "no images, expected at least one");
+  if (files.paths.empty()) bad_folder(list, "no images, expected at least one");
   return files;
 }
 
@@ -100,9 +100,9 @@ ImageFiles list_validation(const fs::path& val, const std::vector<std::string>& 
   if (files.class_names != classes) {
     const auto [ours, theirs] =
         std::mismatch(files.class_names.begin(), files.class_names.end(), classes.begin(), classes.end());
-    fail(val, str("classes ", files.class_names.size(), " in number, the first odd one '",
-                  ours == files.class_names.end() ? "" : *ours, "', expected the ", classes.size(), " of training, '",
-                  theirs == classes.end() ? "" : *theirs, "' there"));
+    bad_folder(val, str("classes ", files.class_names.size(), " in number, the first odd one '",
+                        ours == files.class_names.end() ? "" : *ours, "', expected the ", classes.size(),
+                        " of training, '", theirs == classes.end() ? "" : *theirs, "' there"));
   }
   return files;
 }
@@ -121,13 +121,14 @@ uint64_t fingerprint(const ImageFiles& files, int64_t side) {
 }  // namespace
 
 ImageFiles list_class_folders(const fs::path& dir) {
-  if (!fs::is_directory(dir)) fail(dir, "no such folder, expected one with a folder of images for each class");
+  if (!fs::is_directory(dir)) bad_folder(dir, "no such folder, expected one with a folder of images for each class");
   return with_data_errors(dir, [&] {
     ImageFiles files{.root = dir, .class_names = folders(dir)};
-    if (files.class_names.empty()) fail(dir, "no folders, expected one for each class");
+    if (files.class_names.empty()) bad_folder(dir, "no folders, expected one for each class");
     for (size_t k = 0; k < files.class_names.size(); ++k) {
       const std::vector<fs::path> paths = images_below(dir / files.class_names[k], dir);
-      if (paths.empty()) fail(dir / files.class_names[k], "a class without images, expected at least one PNG or JPEG");
+      if (paths.empty())
+        bad_folder(dir / files.class_names[k], "a class without images, expected at least one PNG or JPEG");
       files.paths.insert(files.paths.end(), paths.begin(), paths.end());
       files.labels.resize(files.paths.size(), int32_t(k));
     }
@@ -156,9 +157,9 @@ ImageDataset decode_images(const ImageFiles& files, const ImageReading& reading)
       d.pixels.insert(d.pixels.end(), image.pixels.begin(), image.pixels.end());
     }
     if (!reading.cache.empty() && !write_cache(reading.cache, key, d.pixels))
-      fail(reading.cache,
-           str("the cache of decoded images cannot be written, expected a writable folder with room for ",
-               d.pixels.size(), " bytes"));
+      bad_folder(reading.cache,
+                 str("the cache of decoded images cannot be written, expected a writable folder with room for ",
+                     d.pixels.size(), " bytes"));
   }
   check(d, files.root.string());
   return d;
@@ -167,7 +168,7 @@ ImageDataset decode_images(const ImageFiles& files, const ImageReading& reading)
 ImageSplit load_tiny_imagenet(const fs::path& dir, const fs::path& cache_dir, int64_t side) {
   const fs::path inner = fs::is_directory(dir / "tiny-imagenet-200") ? dir / "tiny-imagenet-200" : dir;
   if (!fs::is_directory(inner / "train") || !fs::is_directory(inner / "val"))
-    fail(inner, "not tiny-ImageNet's folder, expected one with train/ and val/");
+    bad_folder(inner, "not tiny-ImageNet's folder, expected one with train/ and val/");
   const ImageFiles train = list_class_folders(inner / "train");
   const ImageFiles val = list_validation(inner / "val", train.class_names);
   const auto read = [&](const ImageFiles& files, const char* part) {

@@ -40,14 +40,16 @@ class Block {
 };
 using BlockPtr = std::unique_ptr<Block>;
 
-/// A module as a block: its value enters and leaves under these names.
+/// A module as a block: its value enters and leaves under these names, and is computed in the dtype of `out`.
 class ModuleBlock final : public Block {
  public:
   explicit ModuleBlock(ModulePtr module, Port in = {.name = "s"}, Port out = {.name = "s"})
       : module_(std::move(module)), in_(std::move(in)), out_(std::move(out)) {}
   std::vector<Port> in_ports() const override { return {in_}; }
   std::vector<Port> out_ports() const override { return {out_}; }
-  Bundle forward(Ctx& c, const Bundle& in) const override { return {module_->forward(c, in[0])}; }
+  Bundle forward(Ctx& c, const Bundle& in) const override {
+    return {module_->forward(c, convert(c, in[0], out_.dtype))};
+  }
 
  private:
   ModulePtr module_;

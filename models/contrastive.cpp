@@ -49,7 +49,7 @@ StageOutput ContrastiveStage::forward(Ctx& c, const Bundle& feed, const Bundle& 
   const Var labels = given[m_.f->in_ports().size()];
   Bundle s = m_.f->forward(c, given);
   const Var x = flatten(c, feature(c, s));
-  const Var z = row_normalise(c, m_.projector ? m_.projector->forward(c, x) : x);
+  const Var z = row_normalise(c, convert(c, m_.projector ? m_.projector->forward(c, x) : x, DType::kF32));
   StageOutput out{.out = {}, .losses = {supervised_contrastive(c, z, labels.value, m_.temperature, loss_weight)}};
   for (Var& v : s) v = detach(v);
   if (at_.last) {
@@ -63,7 +63,7 @@ StageOutput ContrastiveStage::forward(Ctx& c, const Bundle& feed, const Bundle& 
 
 Var ContrastiveStage::head(Ctx& c, const Bundle& s) const {
   if (!m_.head) throw ConfigError("contrastive stages classify behind the last one only");
-  return m_.head->forward(c, feature(c, s));
+  return convert(c, m_.head->forward(c, feature(c, s)), DType::kF32);
 }
 
 }  // namespace sluice

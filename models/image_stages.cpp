@@ -11,8 +11,10 @@ namespace {
 
 StageNet named(size_t index) { return {.name = str("stage", index), .init = {}, .body = nullptr}; }
 
-BlockPtr block(ModulePtr f, size_t index) {
-  return std::make_unique<ModuleBlock>(std::move(f), Port{.name = index == 0 ? "images" : "s"});
+/// Images come as f32 whatever they are computed in.
+BlockPtr block(ModulePtr f, size_t index, DType dtype) {
+  const Port s{.name = "s", .dtype = dtype};
+  return std::make_unique<ModuleBlock>(std::move(f), index == 0 ? Port{.name = "images"} : s, s);
 }
 
 /// Flatten, Linear, act, Linear, act; over the whole map, or over its 4x4 averages.
@@ -35,7 +37,7 @@ AssociatedModules associated(const Init& path, const ImageSlice& slice, size_t i
   const Init encoder = path.group(kEncoderGroup), labels = path.group(kAutoencoderGroup);
   const int64_t label_in = first ? c.classes : c.code;
   AssociatedModules m;
-  m.f = block(slice.f(encoder.scope("f")), index);
+  m.f = block(slice.f(encoder.scope("f")), index, slice.dtype);
   m.b = bridge(encoder.scope("b"), slice.map, c);
   m.g = std::make_unique<Dense>(labels.scope("g"), label_in, c.code, c.acts.g,
                                 c.faithful ? DenseStart::kFanIn : DenseStart::kSpread);
@@ -52,7 +54,7 @@ std::vector<StageNet> backprop_stages(const std::vector<ImageSlice>& slices, con
     const bool last = i == slices.size();
     StageNet net = named(i);
     const Init init = net.init.scope(net.name).scope("f");
-    net.body = std::make_unique<BackpropStage>(block(last ? head(init) : slices[i].f(init), i),
+    net.body = std::make_unique<BackpropStage>(block(last ? head(init) : slices[i].f(init), i, slices.front().dtype),
                                                StagePosition{.first = i == 0, .last = last});
     stages.push_back(std::move(net));
   }
@@ -81,7 +83,7 @@ std::vector<StageNet> contrastive_stages(const std::vector<ImageSlice>& slices, 
     const Init init = net.init.scope(net.name);
     const Shape& map = slices[i].map;
     ContrastiveModules m;
-    m.f = block(slices[i].f(init.scope("f")), i);
+    m.f = block(slices[i].f(init.scope("f")), i, slices[i].dtype);
     m.projector = make_projector(init.scope("p"), codes.projector, last && reduce ? map[2] : map.numel());
     m.temperature = codes.temperature;
     if (last) {

@@ -11,7 +11,8 @@ using MakeModule = std::function<ModulePtr(const Init& init)>;
 /// A slice of an image network before it is known how it is trained.
 struct ImageSlice {
   MakeModule f;
-  Shape map;  // [H, W, C] of one sample of what f gives
+  Shape map;                  // [H, W, C] of one sample of what f gives
+  DType dtype = DType::kF32;  // of activations
 };
 
 /// What ends each layer of f, the bridge b, the label encoder g and the decoder h.

@@ -66,7 +66,7 @@ std::vector<ImageSlice> resnet18_slices(const ResnetConfig& c) {
   std::vector<ImageSlice> all;
   for (int i = 0; i < kStages; ++i) {
     const int64_t side = c.image >> halvings(i);
-    all.push_back({[c, i](const Init& init) { return stage(init, c, i); }, {side, side, channels(c, i)}});
+    all.push_back({[c, i](const Init& init) { return stage(init, c, i); }, {side, side, channels(c, i)}, c.dtype});
   }
   return all;
 }

@@ -13,7 +13,8 @@ struct ResnetConfig {
   double width = 1.0;                 // multiplies every channel count and all widths below
   int64_t bridge = 1000, code = 700;  // of associated stages: hidden width of the bridges, width of the label codes
   ImageActs acts{};
-  bool faithful = false;  // of associated stages: ImageCodes
+  DType dtype = DType::kF32;  // of activations; weights, label codes and losses are f32
+  bool faithful = false;      // of associated stages: ImageCodes
 };
 
 /// Five: the stem, ConvBN(3x3, no bias, BN, act) to 64 channels; then four pairs of residual blocks with 64, 128, 256,

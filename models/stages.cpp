@@ -38,7 +38,7 @@ std::vector<Port> BackpropStage::out_ports() const {
 StageOutput BackpropStage::forward(Ctx& c, const Bundle& feed, const Bundle& in, float loss_weight) const {
   Bundle s = f_->forward(c, at_.first ? feed : in);
   if (!at_.last) return {.out = std::move(s), .losses = {}};
-  return {.out = {}, .losses = {softmax_cross_entropy(c, s[0], feed.back().value, loss_weight)}};
+  return {.out = {}, .losses = {softmax_cross_entropy(c, head(c, s), feed.back().value, loss_weight)}};
 }
 
 Var mean_squared_labels(Ctx& c, const Var& decoded, const LabelCodes& target, float weight) {
@@ -97,7 +97,7 @@ StageOutput AssociatedStage::forward(Ctx& c, const Bundle& feed, const Bundle& i
   Bundle s = m_.f->forward(c, Bundle(given.begin(), given.begin() + int64_t(values)));
   // The codes before this batch's update, and no gradient to them.
   const Tensor wanted = table ? gather_rows(c, t.value, labels) : t.value;
-  const Var as = m_.code_loss(c, m_.b->forward(c, m_.reduce(c, s)), wanted, loss_weight);
+  const Var as = m_.code_loss(c, head(c, s), wanted, loss_weight);
 
   if (at_.last) return {.out = {}, .losses = {ae, as}};
   for (Var& v : s) v = detach(v);

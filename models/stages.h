@@ -31,7 +31,7 @@ class BackpropStage final : public StageBody {
   std::vector<Port> out_ports() const override;
   StageOutput forward(Ctx& c, const Bundle& feed, const Bundle& in, float loss_weight) const override;
   Bundle infer(Ctx& c, const Bundle& in) const override { return f_->forward(c, in); }
-  Var head(Ctx&, const Bundle& s) const override { return s[0]; }
+  Var head(Ctx& c, const Bundle& s) const override { return convert(c, s[0], DType::kF32); }
   Var decode(Ctx&, const Var& z) const override { return z; }
 
  private:
@@ -90,7 +90,9 @@ class AssociatedStage final : public StageBody {
   /// losses = {ae, as}.
   StageOutput forward(Ctx& c, const Bundle& feed, const Bundle& in, float loss_weight) const override;
   Bundle infer(Ctx& c, const Bundle& in) const override { return m_.f->forward(c, in); }
-  Var head(Ctx& c, const Bundle& s) const override { return m_.b->forward(c, m_.reduce(c, s)); }
+  Var head(Ctx& c, const Bundle& s) const override {
+    return convert(c, m_.b->forward(c, m_.reduce(c, s)), DType::kF32);
+  }
   Var decode(Ctx& c, const Var& z) const override { return m_.h->forward(c, z); }
   Var encode(Ctx& c, const Var& t) const override { return m_.g->forward(c, t); }
 

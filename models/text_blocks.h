@@ -22,6 +22,7 @@ class EmbeddingBlock final : public Block {
  private:
   Embedding embedding_;
   SequenceOrder order_;
+  DType dtype_;
 };
 
 /// s, mask -> s, mask through transformer layers.
@@ -33,6 +34,7 @@ class EncoderBlock final : public Block {
   Bundle forward(Ctx& c, const Bundle& in) const override;
 
  private:
+  DType dtype_;
   std::vector<std::unique_ptr<TransformerEncoder>> layers_;
 };
 
@@ -48,6 +50,7 @@ class LstmBlock final : public Block {
 
  private:
   bool first_, masked_;
+  DType dtype_;
   BiLstm lstm_;
 };
 
@@ -56,10 +59,11 @@ class TransformerHead final : public Block {
  public:
   TransformerHead(const Init& init, const TextConfig& config);
   std::vector<Port> in_ports() const override;
-  std::vector<Port> out_ports() const override { return {{.name = "logits"}}; }
+  std::vector<Port> out_ports() const override { return {{.name = "logits", .dtype = dtype_}}; }
   Bundle forward(Ctx& c, const Bundle& in) const override;
 
  private:
+  DType dtype_;
   Linear linear_;
 };
 
@@ -69,11 +73,12 @@ class LstmHead final : public Block {
  public:
   LstmHead(const Init& init, const TextConfig& config);
   std::vector<Port> in_ports() const override;
-  std::vector<Port> out_ports() const override { return {{.name = "logits"}}; }
+  std::vector<Port> out_ports() const override { return {{.name = "logits", .dtype = dtype_}}; }
   Bundle forward(Ctx& c, const Bundle& in) const override;
 
  private:
   bool faithful_;
+  DType dtype_;
   Linear forward_, reverse_;  // faithful: forward_ alone
 };
 

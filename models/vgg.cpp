@@ -45,7 +45,8 @@ std::vector<ImageSlice> slices(const VggConfig& c) {
   for (size_t i = 0; i < kChannels.size(); ++i) {
     const int64_t side = c.image >> (i + 1);
     all.push_back({[c, i](const Init& init) { return conv_stage(init, c, i); },
-                   {side, side, scaled(kChannels[i].back(), c.width)}});
+                   {side, side, scaled(kChannels[i].back(), c.width)},
+                   c.dtype});
   }
   return all;
 }

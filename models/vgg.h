@@ -12,7 +12,8 @@ struct VggConfig {
   double width = 1.0;                 // multiplies every channel count and all widths below, and the classifier's 2500
   int64_t bridge = 1000, code = 700;  // of associated stages: hidden width of the bridges, width of the label codes
   ImageActs acts{};
-  bool faithful = false;  // of associated stages: ImageCodes
+  DType dtype = DType::kF32;  // of activations; weights, label codes and losses are f32
+  bool faithful = false;      // of associated stages: ImageCodes
 };
 
 /// Blocks ConvBN(3x3, no bias, BN, act) and 2x2 max pools, channels 128, 256 | 256, 512 | 512 | 512, then

@@ -5,7 +5,7 @@
 namespace sluice {
 namespace {
 
-std::vector<int> stages_of(const Placement& placement, int worker) {
+std::vector<int> stages_on(const Placement& placement, int worker) {
   std::vector<int> mine;
   for (size_t s = 0; s < placement.size(); ++s)
     if (placement[s] == worker) mine.push_back(int(s));
@@ -18,7 +18,7 @@ Plan associated_m(const Placement& placement, int mbs) {
   expect_mbs("associated_m", mbs);
   Plan plan;
   for (int w = 0; w < count_workers(placement); ++w) {
-    const std::vector<int> mine = stages_of(placement, w);
+    const std::vector<int> mine = stages_on(placement, w);
     Program p;
     for (int mb = 0; mb < mbs; ++mb) add_forward(p.period, mine, mb);
     add_meeting(p.period, mine.front(), 0);
@@ -37,7 +37,7 @@ Plan associated_p(const Placement& placement, int mbs) {
   expect_mbs("associated_p", mbs);
   Plan plan;
   for (int w = 0; w < count_workers(placement); ++w) {
-    const std::vector<int> mine = stages_of(placement, w);
+    const std::vector<int> mine = stages_on(placement, w);
     Program p;
     for (int s : mine) {
       for (int mb = 0; mb < mbs; ++mb) {

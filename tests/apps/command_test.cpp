@@ -176,6 +176,9 @@ TEST_F(CommandTest, TrainsOtherNetworksAndModes) {
     const Outcome o = sluice(small(std::string(more) + " --max-steps 3"));
     EXPECT_EQ(o.status, 0) << more << "\n" << o.text;
   }
+  const Outcome narrow = sluice(small("--dtype bf16 --max-steps 3"));
+  if (narrow.status != 0) expect_one_error(narrow, HasSubstr("bf16 needs AVX-512"));  // says a CPU that lacks it
+  expect_one_error(sluice(small("--dtype f16")), HasSubstr("expected f32 or bf16"));
   expect_one_error(sluice(small("--model lstm")), HasSubstr("takes text"));
   expect_one_error(sluice(small("--augmentation strong")), HasSubstr("channels"));
   expect_one_error(sluice(small("--act softplus")), HasSubstr("relu, sigmoid, tanh"));

@@ -51,23 +51,9 @@ double activated(Act a, double x) {
   return 0;
 }
 
-/// f32, and bf16 where the device can multiply it.
-std::vector<DType> dtypes(Device d) {
-  const Stream s(d);
-  const Tensor one = random(s, {1, 1}, 1, 1, 1, DType::kBF16), y = Tensor::empty(s, {1, 1}, DType::kBF16);
-  launch(kernels::Matmul{.x = one.cref(), .w = one.cref(), .bias = {}, .y = y.ref()}, s);
-  try {
-    s.sync();
-  } catch (const DTypeError& e) {
-    EXPECT_THAT(e.what(), testing::HasSubstr("bf16"));
-    return {DType::kF32};
-  }
-  return {DType::kF32, DType::kBF16};
-}
-
 TEST_P(MatmulTest, ForwardMatchesTheDefinition) {
   const Stream s(device());
-  for (const DType t : dtypes(device())) {
+  for (const DType t : product_dtypes(Stream(device()))) {
     for (const Size& z : kSizes) {
       for (const Act act : kActs) {
         const bool large = z.rows * z.in * z.out > 500'000;  // there the epilogue is no other than in small ones
@@ -94,7 +80,7 @@ TEST_P(MatmulTest, ForwardMatchesTheDefinition) {
 
 TEST_P(MatmulTest, GradientsMatchTheDefinition) {
   const Stream s(device());
-  for (const DType t : dtypes(device())) {
+  for (const DType t : product_dtypes(Stream(device()))) {
     for (const Size& z : kSizes) {
       SCOPED_TRACE(testing::Message() << text(z) << " " << name(t));
       const Tensor x = random(s, {z.rows, z.in}, 1, -1, 1, t), dz = random(s, {z.rows, z.out}, 2, -1, 1, t);
@@ -123,7 +109,7 @@ TEST_P(MatmulTest, GradientsMatchTheDefinition) {
 
 TEST_P(MatmulTest, ProductsAreAddedToWhatIsThere) {
   const Stream s(device());
-  for (const DType t : dtypes(device()))
+  for (const DType t : product_dtypes(Stream(device())))
     for (const Size& z : kSizes)
       for (const bool reused : {false, true}) {
         SCOPED_TRACE(testing::Message() << text(z) << " " << name(t) << " reused " << reused);

@@ -95,23 +95,8 @@ std::vector<double> reference(const Values& v, const Case& z, bool training) {
   return y.v;
 }
 
-/// f32, and bf16 where the device can multiply it.
-std::vector<DType> dtypes(Device d) {
-  Init init;
-  const Conv2d one(init.scope("one"), {1, 1, 1}, {}, false);
-  LayerRun run(Stream(d), init);
-  run(one, random(run.stream, {1, 1, 1, 1}, 1, 1, 1, DType::kBF16));
-  try {
-    run.stream.sync();
-  } catch (const DTypeError& e) {
-    EXPECT_THAT(e.what(), testing::HasSubstr("bf16"));
-    return {DType::kF32};
-  }
-  return {DType::kF32, DType::kBF16};
-}
-
 TEST_P(ResidualBlockTest, IsTheSumOfItsPathAndItsShortcut) {
-  for (const DType t : dtypes(device()))
+  for (const DType t : product_dtypes(Stream(device())))
     for (const Case& z : kCases)
       for (const bool training : {false, true}) {
         SCOPED_TRACE(testing::Message() << z.x.text() << " -> " << z.out << " stride " << z.stride << " " << name(t)
@@ -203,7 +188,7 @@ TEST_P(ResidualBlockTest, GradientsAreDifferencesOfTheReference) {
 }
 
 TEST_P(ResidualBlockTest, GradientsInBf16PointWhereThoseInF32Do) {
-  if (dtypes(device()).size() < 2) GTEST_SKIP() << "no bf16 products on this device";
+  if (product_dtypes(Stream(device())).size() < 2) GTEST_SKIP() << "no bf16 products on this device";
   for (const int stride : {1, 2}) {
     Init init;
     const BasicBlock block(init.scope("block"), 8, 8, stride);

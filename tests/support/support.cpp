@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/matmul.h"
+
 namespace sluice::test {
 namespace {
 
@@ -95,6 +97,18 @@ std::vector<Device> test_devices() {
 
 std::string device_label(const testing::TestParamInfo<Device>& info) {
   return str(info.param.is_cpu() ? "cpu_" : "cuda_", info.param.index);
+}
+
+std::vector<DType> product_dtypes(const Stream& s) {
+  const Tensor one = random(s, {1, 1}, 1, 1, 1, DType::kBF16), y = Tensor::empty(s, {1, 1}, DType::kBF16);
+  launch(kernels::Matmul{.x = one.cref(), .w = one.cref(), .bias = {}, .y = y.ref()}, s);
+  try {
+    s.sync();
+  } catch (const DTypeError& e) {
+    EXPECT_THAT(e.what(), testing::HasSubstr("bf16"));
+    return {DType::kF32};
+  }
+  return {DType::kF32, DType::kBF16};
 }
 
 std::vector<float> random_values(int64_t n, uint64_t seed, float low, float high) {

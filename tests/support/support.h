@@ -24,6 +24,9 @@ class OnEachDevice : public testing::TestWithParam<Device> {
   static Device device() { return GetParam(); }
 };
 
+/// f32, and bf16 where the device multiplies it. Waits for the stream.
+std::vector<DType> product_dtypes(const Stream& s);
+
 /// U[low, high), the same for a seed on every device.
 std::vector<float> random_values(int64_t n, uint64_t seed, float low = -1, float high = 1);
 Tensor random(const Stream& s, Shape shape, uint64_t seed, float low = -1, float high = 1, DType dtype = DType::kF32);
