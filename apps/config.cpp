@@ -196,6 +196,11 @@ const std::vector<ConfigField>& config_fields() {
            &C::micro_batches, true},
           {"epochs", "passes over the training set", &C::epochs, true},
           {"max_steps", "stop after so many steps; 0: no limit", &C::max_steps, false},
+          {"validation",
+           "share of the training samples that are kept out of training; best.safetensors is the epoch that gets most "
+           "of "
+           "them right",
+           &C::validation, true},
           {"width", "multiplies every channel count and hidden width; 0.125 trains in seconds on two cores", &C::width,
            true},
           {"dtype",
@@ -310,6 +315,7 @@ void check_config(const RunConfig& c) {
   expect_range<int64_t>("max_steps", c.max_steps, 0, int64_t{1} << 40);
   expect_range<int64_t>("cores_per_device", c.cores_per_device, 0, 4096);
   expect_range<int64_t>("checkpoint_every", c.checkpoint_every, 0, int64_t{1} << 40);
+  expect_range("validation", c.validation, 0.0, 0.9);
   expect_range("width", c.width, 1.0 / 128, 16.0);
   expect_range("lr", c.lr, 0.0, 100.0);
   expect_range("end_lr", c.end_lr, 0.0, 100.0);

@@ -28,6 +28,7 @@ struct RunConfig {
   int64_t max_steps = 0;
   int64_t seed = 1;
   int64_t checkpoint_every = 0;
+  double validation = 0.0;
   double width = 1.0;
   std::string dtype = "f32";
   double lr = 2e-3;

@@ -14,7 +14,8 @@
 namespace sluice {
 namespace {
 
-constexpr const char* kHeader = "step,epoch,loss,samples_per_s,train_seconds,test_accuracy,train_accuracy";
+constexpr const char* kHeader =
+    "step,epoch,loss,samples_per_s,train_seconds,test_accuracy,train_accuracy,validation_accuracy";
 
 /// The number in column `index` of a row, or nothing when it is not one.
 std::optional<double> column(const std::string& row, int index) {
@@ -68,26 +69,31 @@ RunDir::RunDir(std::filesystem::path dir) : dir_(std::move(dir)) {
 
 void RunDir::write_config(const RunConfig& c) const { write_file(config(), to_json(c) + "\n"); }
 
-double RunDir::open_metrics(int64_t step) const {
-  std::string kept = std::string(kHeader) + "\n";
-  double seconds = 0;
+std::vector<MetricsRow> RunDir::open_metrics(int64_t step) const {
+  std::string text = std::string(kHeader) + "\n";
+  std::vector<MetricsRow> rows;
   std::ifstream in(metrics());
   std::string row;
   while (step > 0 && std::getline(in, row)) {
-    const std::optional<double> at = column(row, 0), spent = column(row, 4);
-    if (!at || !spent || *at > double(step)) continue;
-    kept += row + "\n";
-    seconds = *spent;
+    const std::optional<double> at = column(row, 0), epoch = column(row, 1), spent = column(row, 4);
+    if (!at || !epoch || !spent || *at > double(step)) continue;
+    text += row + "\n";
+    rows.push_back({.step = int64_t(*at),
+                    .epoch = int64_t(*epoch),
+                    .train_seconds = *spent,
+                    .test_accuracy = column(row, 5),
+                    .train_accuracy = column(row, 6),
+                    .validation_accuracy = column(row, 7)});
   }
-  write_file(metrics(), kept);
-  return seconds;
+  write_file(metrics(), text);
+  return rows;
 }
 
 void RunDir::append(const MetricsRow& r) const {
   std::ofstream out(metrics(), std::ios::app);
   const auto optional = [](const std::optional<double>& v) { return v ? fmt::format("{:.4f}", *v) : ""; };
-  out << fmt::format("{},{},{:.6g},{:.1f},{:.3f},{},{}\n", r.step, r.epoch, r.loss, r.samples_per_s, r.train_seconds,
-                     optional(r.test_accuracy), optional(r.train_accuracy))
+  out << fmt::format("{},{},{:.6g},{:.1f},{:.3f},{},{},{}\n", r.step, r.epoch, r.loss, r.samples_per_s, r.train_seconds,
+                     optional(r.test_accuracy), optional(r.train_accuracy), optional(r.validation_accuracy))
       << std::flush;
   if (!out) throw DataError(str(metrics(), ": cannot be written: ", std::strerror(errno)));
 }

@@ -16,8 +16,8 @@ struct MetricsRow {
   int64_t step = 0, epoch = 0;
   double loss = 0;
   double samples_per_s = 0;
-  double train_seconds = 0;                                 // cumulative, evaluation left out
-  std::optional<double> test_accuracy{}, train_accuracy{};  // at the end of an epoch
+  double train_seconds = 0;                                                        // cumulative, evaluation left out
+  std::optional<double> test_accuracy{}, train_accuracy{}, validation_accuracy{};  // at the end of an epoch
 };
 
 class RunDir {
@@ -26,14 +26,15 @@ class RunDir {
   explicit RunDir(std::filesystem::path dir);
 
   std::string checkpoint() const { return (dir_ / "checkpoint.safetensors").string(); }
+  std::string best() const { return (dir_ / "best.safetensors").string(); }  // by accuracy on validation samples
   std::string trace() const { return (dir_ / "trace.json").string(); }
   std::string config() const { return (dir_ / "config.json").string(); }
   bool has_checkpoint() const { return std::filesystem::exists(checkpoint()); }
 
   void write_config(const RunConfig& c) const;
-  /// Starts metrics.csv, or keeps its rows up to `step` when a run goes on from there. Returns the train seconds of
-  /// the last kept row.
-  double open_metrics(int64_t step) const;
+  /// Starts metrics.csv, or keeps its rows up to `step` when a run goes on from there. Returns those rows, of which
+  /// step, train_seconds and accuracies are read.
+  std::vector<MetricsRow> open_metrics(int64_t step) const;
   void append(const MetricsRow& row) const;
 
  private:

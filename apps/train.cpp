@@ -70,7 +70,10 @@ class TrainRun {
       t.load(dir_->checkpoint());
       fmt::print("resuming {} at step {}\n", c.out, t.step());
     }
-    seconds_ = dir_->open_metrics(t.step());
+    for (const MetricsRow& row : dir_->open_metrics(t.step())) {
+      seconds_ = row.train_seconds;
+      if (is_best(row)) best_ = row;
+    }
     dir_->write_config(c);
   }
 
@@ -82,6 +85,9 @@ class TrainRun {
       stretch(next_pause(), want_trace ? &trace : nullptr);
       if (std::exchange(traced, traced || want_trace) == false && want_trace) write_trace(trace);
     }
+    if (best_)
+      fmt::print("best on validation: epoch {}, {:.2f} %; test accuracy {:.2f} %\n", best_->epoch,
+                 100 * *best_->validation_accuracy, 100 * best_->test_accuracy.value_or(0));
     if (g_stop) fmt::print("stopped after step {}{}\n", training_.step(), dir_ ? "; the same command goes on" : "");
   }
 
@@ -122,16 +128,27 @@ class TrainRun {
     if (training_.step() % training_.steps_per_epoch() == 0 || training_.step() == training_.total_steps()) {
       row.test_accuracy = training_.evaluate().accuracy();
       if (c.train_accuracy) row.train_accuracy = training_.evaluate_train().accuracy();
+      if (const auto held_out = training_.evaluate_validation()) row.validation_accuracy = held_out->accuracy();
       results_.push_back({.turn = turn_,
                           .train_accuracy = row.train_accuracy,
                           .test_accuracy = *row.test_accuracy,
                           .train_seconds = seconds_});
-      fmt::print("epoch {}: loss {:.4f}, test accuracy {:.2f} %, {:.0f} samples/s\n", row.epoch, row.loss,
-                 100 * *row.test_accuracy, row.samples_per_s);
+      fmt::print("epoch {}: loss {:.4f}, test accuracy {:.2f} %, {}{:.0f} samples/s\n", row.epoch, row.loss,
+                 100 * *row.test_accuracy,
+                 row.validation_accuracy ? fmt::format("validation {:.2f} %, ", 100 * *row.validation_accuracy) : "",
+                 row.samples_per_s);
       warn_of_collapse();
+      if (is_best(row)) {
+        best_ = row;
+        if (dir_) training_.save(dir_->best());
+      }
     }
     if (dir_) dir_->append(row);
     if (events_) write_events(row);
+  }
+
+  bool is_best(const MetricsRow& row) const {
+    return row.validation_accuracy && (!best_ || *row.validation_accuracy > *best_->validation_accuracy);
   }
 
   void write_events(const MetricsRow& row) const {
@@ -141,6 +158,7 @@ class TrainRun {
       for (size_t k = 0; k < stage_losses_[i].size(); ++k)
         events_->scalar(fmt::format("stage{}/loss{}", i, k), row.step, stage_losses_[i][k]);
     if (row.test_accuracy) events_->scalar("test_accuracy", row.step, float(*row.test_accuracy));
+    if (row.validation_accuracy) events_->scalar("validation_accuracy", row.step, float(*row.validation_accuracy));
     if (row.train_accuracy) events_->scalar("train_accuracy", row.step, float(*row.train_accuracy));
   }
 
@@ -172,6 +190,7 @@ class TrainRun {
   std::unique_ptr<EventFile> events_;
   std::vector<std::vector<float>> stage_losses_;  // of the last step
   double seconds_ = 0;
+  std::optional<MetricsRow> best_;  // on the validation samples
 };
 
 /// Mean and standard deviation over turns of the last epoch's test accuracy.
@@ -208,7 +227,7 @@ void train(const TrainOptions& options) {
 
 struct EvalOptions {
   std::string run, data_dir, devices;
-  bool exits = false;
+  bool best = false, exits = false;
   std::optional<double> adaptive;
   bool entropy = false;
 };
@@ -248,7 +267,7 @@ void eval(const EvalOptions& o) {
   if ((o.exits || o.adaptive) && config.rule != "al")
     throw ConfigError(str(o.run, ": rule=", config.rule, " has no early exits, only al has"));
   Training training(config, load_data(config));
-  training.load(o.run + "/checkpoint.safetensors");
+  training.load(o.run + (o.best ? "/best.safetensors" : "/checkpoint.safetensors"));
   if (o.exits) return print_exits(training);
   if (o.adaptive) return print_adaptive(training, *o.adaptive, o.entropy ? Confidence::kEntropy : Confidence::kMaximum);
   const Evaluation e = training.evaluate();
@@ -283,6 +302,7 @@ void add_eval(CLI::App& app) {
   command->add_option("--run", o->run, "run directory of `sluice train --out`")->required();
   command->add_option("--data-dir", o->data_dir, "folder with the data set's files [that of the run]");
   command->add_option("--devices", o->devices, "devices to evaluate on [those of the run]");
+  command->add_flag("--best", o->best, "the epoch with the best accuracy on the samples of --validation, not the last");
   command->add_flag("--exits", o->exits, "al: the accuracy of leaving behind each stage");
   command->add_option("--adaptive", o->adaptive,
                       "al: each sample leaves behind the first stage whose confidence reaches this, e.g. 0.9");

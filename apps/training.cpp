@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <map>
 #include <mutex>
 
@@ -97,12 +98,13 @@ Training::Training(RunConfig config, TrainingData data)
                                                                 .seed = seed,
                                                                 .augmentation = augmentation,
                                                                 .depth = int(2 * config_.micro_batches + 2),
-                                                                .readers = readers});
+                                                                .readers = readers,
+                                                                .samples = training_samples(false)});
   test_loader_ =
       std::make_unique<Loader>(data_.test, LoaderOptions{.batch = config_.test_batch_size, .training = false});
   steps_per_epoch_ = loader_->per_epoch() / config_.micro_batches;
   if (steps_per_epoch_ == 0)
-    throw ConfigError(str("batch=", config_.batch, ": the training set has only ", data_.train->size(), " samples"));
+    throw ConfigError(str("batch=", config_.batch, ": the training set has only ", loader_->size(), " samples"));
   const PlanSchedule& schedule = find_schedule(schedule_name(config_, rule.error_crosses, int(devices_.size())));
   pipeline_ = make_pipeline(make_stages(model), rule, schedule.make(placement_, int(config_.micro_batches)));
   if (!config_.word_vec.empty()) set_word_vectors();
@@ -198,10 +200,32 @@ size_t Training::trained_stages() const {
 Evaluation Training::evaluate() { return evaluate_exit(trained_stages()); }
 
 Evaluation Training::evaluate_train() {
-  if (!train_loader_)
-    train_loader_ =
-        std::make_unique<Loader>(data_.train, LoaderOptions{.batch = config_.test_batch_size, .training = false});
+  if (!train_loader_) train_loader_ = training_loader(false);
   return evaluate_on(*train_loader_, trained_stages());
+}
+
+std::optional<Evaluation> Training::evaluate_validation() {
+  if (config_.validation == 0) return {};
+  if (!validation_loader_) validation_loader_ = training_loader(true);
+  return evaluate_on(*validation_loader_, trained_stages());
+}
+
+std::unique_ptr<Loader> Training::training_loader(bool held_out) const {
+  return std::make_unique<Loader>(
+      data_.train,
+      LoaderOptions{.batch = config_.test_batch_size, .training = false, .samples = training_samples(held_out)});
+}
+
+/// The same for every seed, so that seeds can be compared.
+std::vector<int32_t> Training::training_samples(bool held_out) const {
+  if (config_.validation == 0) return {};
+  const int64_t n = data_.train->size(), held = std::llround(config_.validation * double(n));
+  if (held == 0) throw ConfigError(str("validation=", config_.validation, ": no sample of ", n));
+  const std::vector<int32_t> order = epoch_order(n, 0, 0);
+  std::vector<int32_t> samples(held_out ? order.begin() : order.begin() + held,
+                               held_out ? order.begin() + held : order.end());
+  std::sort(samples.begin(), samples.end());
+  return samples;
 }
 
 Evaluation Training::evaluate_exit(size_t exit) { return evaluate_on(*test_loader_, exit); }

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "apps/catalog.h"
 #include "data/loader.h"
@@ -42,6 +43,8 @@ class Training {
   Evaluation evaluate();
   /// The same on the training samples, as they are without augmentation.
   Evaluation evaluate_train();
+  /// The same on the share of the training samples that is kept out of training; nothing where there is none.
+  std::optional<Evaluation> evaluate_validation();
   /// The same through the first `exit` stages only.
   Evaluation evaluate_exit(size_t exit);
   /// Samples leave behind the first stage that is sure of them. Probabilities are the decoders' own where the run is
@@ -74,6 +77,8 @@ class Training {
   void set_modes();
   size_t active_stages() const;
   size_t trained_stages() const;
+  std::vector<int32_t> training_samples(bool held_out) const;
+  std::unique_ptr<Loader> training_loader(bool held_out) const;
   Evaluation evaluate_on(Loader& loader, size_t exit);
   SettingsAt settings() const;
 
@@ -84,7 +89,8 @@ class Training {
   std::vector<Stream> streams_;  // one a device
   Placement placement_;
   Pipeline pipeline_;
-  std::unique_ptr<Loader> loader_, test_loader_, train_loader_;  // the last for accuracy on the training set
+  std::unique_ptr<Loader> loader_, test_loader_;
+  std::unique_ptr<Loader> train_loader_, validation_loader_;  // for accuracy on them, made when it is asked for
   int64_t steps_per_epoch_ = 0;
   int64_t step_ = 0;
 };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 namespace sluice {
 
@@ -38,7 +39,10 @@ Loader::Loader(std::shared_ptr<const SampleSource> dataset, const LoaderOptions&
   if (options.batch < 1 || options.depth < 1 || options.readers < 1)
     throw ConfigError(str("loader: batch ", options.batch, ", depth ", options.depth, ", readers ", options.readers,
                           ", expected positive numbers"));
-  const int64_t n = dataset_->size();
+  for (const int32_t i : options.samples)
+    if (i < 0 || i >= dataset_->size())
+      throw ConfigError(str("loader: sample ", i, ", expected one in [0, ", dataset_->size(), ")"));
+  const int64_t n = size();
   per_epoch_ = options.training ? n / options.batch : (n + options.batch - 1) / options.batch;
   if (per_epoch_ == 0)
     throw ConfigError(str("loader: ", n, " training samples, expected at least one micro-batch of ", options.batch));
@@ -46,16 +50,15 @@ Loader::Loader(std::shared_ptr<const SampleSource> dataset, const LoaderOptions&
 
 std::vector<int32_t> Loader::samples_of(int64_t mb) {
   const int64_t begin = mb % per_epoch_ * options_.batch, epoch = mb / per_epoch_;
-  std::vector<int32_t> samples(size_t(std::min(options_.batch, dataset_->size() - begin)), 0);
+  std::vector<int32_t> samples(size_t(std::min(options_.batch, size() - begin)), 0);
   if (!options_.training) {
     std::iota(samples.begin(), samples.end(), int32_t(begin));
-    return samples;
+  } else {
+    if (std::exchange(order_epoch_, epoch) != epoch) order_ = epoch_order(size(), options_.seed, epoch);
+    std::copy_n(order_.begin() + begin, samples.size(), samples.begin());
   }
-  if (order_epoch_ != epoch) {
-    order_ = epoch_order(dataset_->size(), options_.seed, epoch);
-    order_epoch_ = epoch;
-  }
-  std::copy_n(order_.begin() + begin, samples.size(), samples.begin());
+  if (!options_.samples.empty())
+    for (int32_t& i : samples) i = options_.samples[size_t(i)];
   return samples;
 }
 

@@ -20,6 +20,8 @@ struct LoaderOptions {
   Augmentation augmentation{};  // of images
   int depth = 4;                // micro-batches that are filled ahead, the one that is asked for included
   int readers = 1;              // how often each micro-batch is fetched: by how many stages
+  /// Which samples of the dataset are fed; empty: all.
+  std::vector<int32_t> samples{};
 };
 
 /// A micro-batch. Its memory goes back to the loader when the last copy of the tensors is gone, and is filled again
@@ -42,12 +44,14 @@ std::vector<int32_t> epoch_order(int64_t n, uint64_t seed, int64_t epoch);
 /// alone, so a run resumes by seek(). May be used from several threads.
 class Loader {
  public:
-  /// Throws DataError when the dataset is not consistent, ConfigError for options out of range or a training set
-  /// smaller than a micro-batch.
+  /// Throws DataError when the dataset is not consistent, ConfigError for options or samples out of range or a training
+  /// set smaller than a micro-batch.
   Loader(std::shared_ptr<const SampleSource> dataset, const LoaderOptions& options, Device device = {});
 
   /// Micro-batches of an epoch.
   int64_t per_epoch() const { return per_epoch_; }
+  /// Samples of an epoch, a last partial micro-batch included.
+  int64_t size() const { return options_.samples.empty() ? dataset_->size() : int64_t(options_.samples.size()); }
   /// Micro-batch `mb`. Queues what is not yet filled up to mb + depth - 1 and returns without waiting. Each reader asks
   /// for one after another. Throws ConfigError when `mb` was already fetched by all readers or skips some.
   Batch fetch(int64_t mb);

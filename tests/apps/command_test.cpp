@@ -223,6 +223,34 @@ TEST_F(CommandTest, TrainsSavesAndEvaluatesBothRules) {
   }
 }
 
+TEST_F(CommandTest, TheBestEpochByValidationIsKept) {
+  const std::string run = small("--rule bp --lr 0.01 --validation 0.25 --epochs 4 --out " + run_dir());
+  const Outcome trained = sluice(run);
+  ASSERT_EQ(trained.status, 0) << trained.text;
+  std::ifstream in(run_dir() + "/metrics.csv");
+  std::string row;
+  ASSERT_TRUE(std::getline(in, row));
+  EXPECT_TRUE(row.ends_with("test_accuracy,train_accuracy,validation_accuracy")) << row;
+  double best = -1, validation = 0;
+  std::string best_step;
+  int epochs = 0;
+  for (; std::getline(in, row); ++epochs) {
+    ASSERT_EQ(std::sscanf(row.substr(row.rfind(',') + 1).c_str(), "%lf", &validation), 1) << row;
+    EXPECT_NEAR(std::remainder(validation * 40, 1.0), 0, 1e-2) << "a quarter of the 160 samples";
+    if (validation > best) best_step = row.substr(0, row.find(','));
+    best = std::max(best, validation);
+  }
+  EXPECT_EQ(epochs, 4);
+  EXPECT_EQ(read_safetensors(run_dir() + "/best.safetensors").metadata.at("step"), best_step);
+  EXPECT_THAT(trained.text, HasSubstr("best on validation: epoch " + std::to_string(std::stoi(best_step) / 7)));
+  EXPECT_EQ(sluice("eval --best --run " + run_dir()).status, 0);
+  const Outcome resumed = sluice(run);  // nothing is left to train, and the best is still known
+  EXPECT_THAT(resumed.text, HasSubstr("best on validation: epoch " + std::to_string(std::stoi(best_step) / 7)));
+  ASSERT_EQ(sluice(small("--rule bp --max-steps 1 --out " + run_dir("none"))).status, 0);
+  expect_one_error(sluice("eval --best --run " + run_dir("none")), HasSubstr("best.safetensors"));
+  expect_one_error(sluice(small("--validation 0.95")), HasSubstr("validation"));
+}
+
 TEST_F(CommandTest, AConfigurationFileAndSetsAreTheSameAsFlags) {
   std::ofstream(dir_ / "run.json") << R"({"width": 0.03125, "batch": 16, "cores_per_device": 1, "rule": "bp"})";
   const std::string base = "train --data-dir " + data() + " --config " + (dir_ / "run.json").string();

@@ -55,6 +55,26 @@ TEST(Loader, AnEpochOfTrainingShowsEverySampleOnce) {
   }
 }
 
+TEST(Loader, SomeSamplesAreADatasetOfTheirOwn) {
+  const std::vector<int32_t> some{2, 3, 5, 7, 11, 13, 17, 19};
+  Loader training(numbered(20), {.batch = 3, .seed = 3, .samples = some});
+  EXPECT_EQ(training.size(), 8);
+  EXPECT_EQ(training.per_epoch(), 2);
+  std::set<int32_t> seen;
+  for (int64_t mb = 0; mb < 16; ++mb) {
+    const Content c = content(training, mb);
+    for (size_t k = 0; k < 3; ++k) EXPECT_NEAR(c.images[k], float(c.labels[k]), 1e-4f);
+    seen.insert(c.labels.begin(), c.labels.end());
+  }
+  EXPECT_EQ(seen, std::set(some.begin(), some.end()));
+  Loader evaluation(numbered(20), {.batch = 5, .training = false, .samples = some});
+  EXPECT_EQ(evaluation.per_epoch(), 2);
+  EXPECT_EQ(content(evaluation, 0).labels, (std::vector<int32_t>{2, 3, 5, 7, 11}));
+  EXPECT_EQ(content(evaluation, 1).labels, (std::vector<int32_t>{13, 17, 19}));
+  EXPECT_THROW(Loader(numbered(20), {.batch = 1, .samples = {20}}), ConfigError);
+  EXPECT_THROW(Loader(numbered(20), {.batch = 3, .samples = {1, 2}}), ConfigError);
+}
+
 TEST(Loader, EvaluationKeepsOrderAndTheLastPartialMicroBatch) {
   Loader loader(numbered(10), {.batch = 4, .training = false, .augmentation = {.crop_padding = 3, .flip = true}});
   EXPECT_EQ(loader.per_epoch(), 3);
