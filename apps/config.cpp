@@ -169,9 +169,7 @@ const std::vector<ConfigField>& config_fields() {
           {"model", "network family: vgg or resnet18 for images, lstm, transformer or bag_of_embeddings for text",
            &C::model, true},
           {"rule",
-           "bp: end-to-end backprop; al: associated learning, each stage trains on its own losses; scpl: each stage "
-           "trains "
-           "on a contrastive loss",
+           "bp: end-to-end backprop; al: associated learning, losses of each stage's own; scpl: contrastive ones",
            &C::rule, true},
           {"data", "the data set: `sluice info` lists them", &C::data, true},
           {"data_dir", "folder with the data set's official files", &C::data_dir, false},
@@ -197,15 +195,12 @@ const std::vector<ConfigField>& config_fields() {
           {"epochs", "passes over the training set", &C::epochs, true},
           {"max_steps", "stop after so many steps; 0: no limit", &C::max_steps, false},
           {"validation",
-           "share of the training samples that are kept out of training; best.safetensors is the epoch that gets most "
-           "of "
-           "them right",
+           "share of the training samples that is held out; best.safetensors is the epoch that is best on them",
            &C::validation, true},
           {"width", "multiplies every channel count and hidden width; 0.125 trains in seconds on two cores", &C::width,
            true},
           {"dtype",
-           "f32; bf16: 16-bit activations and products with f32 sums, weights and losses (a GPU, or a CPU with "
-           "AVX-512)",
+           "of activations and products: f32 or bf16 (a GPU, or a CPU with AVX-512); weights and losses are f32",
            &C::dtype, true},
           {"augmentation",
            "images: none; basic: random crop with 4 pixels of padding, and flip; strong: colours and grey too (RGB); "

@@ -35,7 +35,7 @@ struct StepLosses {
 };
 
 struct RunOptions {
-  int64_t steps = 0;           // at least what the plan's prologue and epilogue need
+  int64_t steps = 0;
   int64_t first_step = 0;      // steps trained before: goes on in the feed, the optimiser and the random numbers
   int64_t samples_per_mb = 1;  // for the random numbers: micro-batch k starts at sample k * samples_per_mb
   uint64_t seed = 0;
