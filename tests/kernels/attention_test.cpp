@@ -268,7 +268,7 @@ TEST_P(AttentionTest, GradientsAgreeWithDifferences) {
       const auto f = [&](Ctx& c, const std::vector<Var>& in) {
         return attention(c, in[0], run.mask, {.heads = 2, .dropout = p, .path = path_hash("attn")});
       };
-      check_gradients(s, Init(), {random(s, z.qkv(), 1)}, f, {.probes = 4, .training = p > 0});
+      check_gradients(s, Init(), {random(s, z.qkv(), 1)}, f, {.probes = 12, .training = p > 0});
     }
 }
 

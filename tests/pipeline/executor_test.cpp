@@ -64,9 +64,8 @@ TEST_P(Executor, EveryModeOfAssociatedLearningGivesTheWeightsOfSequential) {
   for (int mbs : {1, 2}) {
     Trained one = make_trained(net({.stages = 4, .local_losses = true}), "associated", all_on_one(4), mbs);
     const auto expected = weights_after(one, long_run());
-    std::vector<Placement> placements{{0, 1, 0, 1}, {0, 1, 2, 3}};
-    if (GetParam() == Where::kCpu) placements.insert(placements.end(), {{1, 0, 0, 1}, {0, 0, 1, 1}});
-    for (const Placement& placement : placements)
+    for (const Placement& placement :
+         {Placement{0, 1, 2, 3}, Placement{0, 1, 0, 1}, Placement{1, 0, 0, 1}, Placement{0, 0, 1, 1}})
       for (const char* schedule : {"associated_streaming", "associated_m", "associated_p"}) {
         SCOPED_TRACE(testing::Message() << schedule << ", " << mbs << " micro-batches, stage 1 on worker "
                                         << placement[1]);

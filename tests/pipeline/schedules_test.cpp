@@ -117,6 +117,12 @@ TEST(Schedules, GeneratorsRefuseWhatTheyCannotServe) {
   EXPECT_EQ(find_schedule("gpipe").make, gpipe);
 }
 
+TEST(Schedules, ARunOfNoWholeStepsIsRefused) {
+  const Plan plan = associated_streaming({0, 1, 0, 1}, 2);
+  EXPECT_EQ(unroll(plan[0], 2).size(), 2 * (2 * 2 + 1));  // two stages: two micro-batches there and back, an update
+  for (const int64_t mbs : {-2, 1, 3, 7}) EXPECT_THROW(unroll(plan[0], mbs), ScheduleError) << mbs;
+}
+
 TEST(Schedules, EverySoundScheduleIsFound) {
   for (const PlanSchedule& s : schedules())
     for (int stages = 1; stages <= 4; ++stages)
