@@ -8,6 +8,13 @@ function(sluice_parse_once target)
   endif()
 endfunction()
 
+# sluice_unite(target value...): its sources are compiled eight at once where SLUICE_UNITY is one of the values.
+function(sluice_unite target)
+  if(SLUICE_UNITY IN_LIST ARGN)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON)
+  endif()
+endfunction()
+
 # sluice_library(name SOURCES ... LINKS ... PRIVATE_LINKS ...): one folder, one target, alias sluice::name.
 # Without SOURCES the target is header-only.
 function(sluice_library name)
@@ -21,7 +28,7 @@ function(sluice_library name)
     add_library(sluice_${name} STATIC ${arg_SOURCES})
     target_link_libraries(sluice_${name} PRIVATE $<BUILD_INTERFACE:sluice_options> ${arg_PRIVATE_LINKS})
     sluice_parse_once(sluice_${name} ${parsed})
-    set_target_properties(sluice_${name} PROPERTIES UNITY_BUILD ${SLUICE_UNITY})
+    sluice_unite(sluice_${name} ON)
   else()
     add_library(sluice_${name} INTERFACE)
     set(scope INTERFACE)

@@ -14,7 +14,7 @@
 #include "engine/safetensors.h"
 #include "kernels/common/philox.h"
 
-namespace sluice {
+namespace sluice::command_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -387,4 +387,4 @@ TEST_F(CommandTest, AModelOfImagesRefusesTexts) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::command_test

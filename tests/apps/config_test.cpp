@@ -9,7 +9,7 @@
 
 #include "kernels/common/error.h"
 
-namespace sluice {
+namespace sluice::config_test {
 namespace {
 
 using testing::HasSubstr;
@@ -134,4 +134,4 @@ TEST(ConfigTest, AResumedRunMustHaveTheSameNumerics) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::config_test

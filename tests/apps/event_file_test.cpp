@@ -9,7 +9,7 @@
 
 #include "engine/error.h"
 
-namespace sluice {
+namespace sluice::event_file_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -112,4 +112,4 @@ TEST(EventFileTest, ScalarsComeBack) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::event_file_test

@@ -5,7 +5,7 @@
 
 #include "apps/table.h"
 
-namespace sluice {
+namespace sluice::progress_test {
 namespace {
 
 TEST(ProgressTest, OneLineShowsBarRateLossAndTimeLeft) {
@@ -47,4 +47,4 @@ TEST(TableTest, BytesInPowersOfAThousand) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::progress_test

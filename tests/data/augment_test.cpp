@@ -6,7 +6,7 @@
 
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::augment_test {
 namespace {
 
 ImageDataset numbered_images(int64_t count, int64_t height, int64_t width, int64_t channels) {
@@ -92,4 +92,4 @@ TEST(Augment, NothingIsDrawnWhereNothingIsAskedFor) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::augment_test

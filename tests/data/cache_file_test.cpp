@@ -5,7 +5,7 @@
 
 #include "tests/support/temp_dir.h"
 
-namespace sluice {
+namespace sluice::cache_file_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -50,4 +50,4 @@ TEST(CacheFile, SaysWhenItCannotBeWritten) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::cache_file_test

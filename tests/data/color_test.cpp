@@ -10,7 +10,7 @@
 
 #include "tests/data/image_fixtures.h"
 
-namespace sluice {
+namespace sluice::color_test {
 namespace {
 
 using Bytes = std::vector<uint8_t>;
@@ -175,4 +175,4 @@ TEST(Color, GreyComesLastAndNothingIsDoneUnasked) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::color_test

@@ -8,7 +8,7 @@
 #include "engine/error.h"
 #include "tests/support/temp_dir.h"
 
-namespace sluice {
+namespace sluice::csv_test {
 namespace {
 
 using testing::AllOf;
@@ -130,4 +130,4 @@ TEST(Utf8, EveryCodePointIsEncodedAndDecoded) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::csv_test

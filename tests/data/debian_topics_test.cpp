@@ -9,7 +9,7 @@
 #include "data/md5.h"
 #include "engine/error.h"
 
-namespace sluice {
+namespace sluice::debian_topics_test {
 namespace {
 
 using testing::ElementsAre;
@@ -150,4 +150,4 @@ TEST(DebianTopicsIndex, TheDefaultSetHasFourteenClasses) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::debian_topics_test

@@ -7,7 +7,7 @@
 #include "engine/error.h"
 #include "tests/data/image_fixtures.h"
 
-namespace sluice {
+namespace sluice::image_file_test {
 namespace {
 
 using test::gradient;
@@ -187,4 +187,4 @@ TEST(ImageFile, AllocatesNothingOnTheWordOfAHugeHeader) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::image_file_test

@@ -9,7 +9,7 @@
 #include "data/resize.h"
 #include "tests/data/image_fixtures.h"
 
-namespace sluice {
+namespace sluice::image_folder_test {
 namespace {
 
 using test::gradient;
@@ -277,4 +277,4 @@ TEST(TinyImagenet, RefusesAnnotationsThatSayNothingUseful) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::image_folder_test

@@ -9,7 +9,7 @@
 
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::loader_test {
 namespace {
 
 /// Image i is one pixel of value i mod 256 with label i mod 1000.
@@ -218,4 +218,4 @@ TEST(Loader, RefusesWhatCannotBeServed) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::loader_test

@@ -8,7 +8,7 @@
 #include "data/idx.h"
 #include "tests/support/temp_dir.h"
 
-namespace sluice {
+namespace sluice::readers_test {
 namespace {
 
 using test::TempDir;
@@ -276,4 +276,4 @@ TEST(FashionMnist, TheRealFilesHoldWhatTheyShould) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::readers_test

@@ -8,7 +8,7 @@
 #include "engine/error.h"
 #include "tests/data/image_fixtures.h"
 
-namespace sluice {
+namespace sluice::resize_test {
 namespace {
 
 using test::gradient;
@@ -107,4 +107,4 @@ TEST(FitSquare, ALineOfPixelsNeedsNoMoreMemoryThanItsMiddle) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::resize_test

@@ -11,7 +11,7 @@
 #include "tests/support/support.h"
 #include "tests/support/temp_dir.h"
 
-namespace sluice {
+namespace sluice::text_files_test {
 namespace {
 
 using testing::AllOf;
@@ -305,4 +305,4 @@ TEST(Imdb, TheSentencesOfThreeSitesHoldWhatTheyShould) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::text_files_test

@@ -8,7 +8,7 @@
 #include "data/loader.h"
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::text_test {
 namespace {
 
 using testing::AllOf;
@@ -234,4 +234,4 @@ TEST(TextDataset, RefusesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::text_test

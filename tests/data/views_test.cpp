@@ -7,7 +7,7 @@
 #include "tests/data/image_fixtures.h"
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::views_test {
 namespace {
 
 std::shared_ptr<ImageDataset> noisy(int64_t count, int64_t side = 6) {
@@ -192,4 +192,4 @@ TEST(TwoViews, RefusesWhatCannotBeDone) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::views_test

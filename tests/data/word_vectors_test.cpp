@@ -9,7 +9,7 @@
 #include "tests/support/support.h"
 #include "tests/support/temp_dir.h"
 
-namespace sluice {
+namespace sluice::word_vectors_test {
 namespace {
 
 using testing::AllOf;
@@ -158,4 +158,4 @@ TEST(WordVectors, TheRealGloveIsReadRowForRow) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::word_vectors_test

@@ -3,7 +3,7 @@
 #include "kernels/fill.h"
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::arena_test {
 namespace {
 
 using testing::Each;
@@ -174,4 +174,4 @@ TEST(InitTest, RefusesTakenPathsAndUnknownGroups) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::arena_test

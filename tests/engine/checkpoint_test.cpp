@@ -6,7 +6,7 @@
 #include "tests/support/support.h"
 #include "tests/support/temp_dir.h"
 
-namespace sluice {
+namespace sluice::checkpoint_test {
 namespace {
 
 using test::TempDir;
@@ -145,4 +145,4 @@ TEST_P(CheckpointTest, RefusesTwoArenasWithTheSamePaths) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::checkpoint_test

@@ -6,7 +6,7 @@
 #include "engine/stream.h"
 #include "kernels/common/error.h"
 
-namespace sluice {
+namespace sluice::cuda_status_test {
 namespace {
 
 TEST(CudaStatusTest, NamesTheReasonExactlyWhenThereIsNoGpu) {
@@ -33,4 +33,4 @@ TEST(CudaStatusTest, AStreamOnAGpuThatDoesNotExistThrowsWithTheReason) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::cuda_status_test

@@ -5,7 +5,7 @@
 
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::device_test {
 namespace {
 
 using testing::HasSubstr;
@@ -62,4 +62,4 @@ TEST(ShareCores, RefusesMoreThanThereAre) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::device_test

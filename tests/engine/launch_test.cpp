@@ -5,7 +5,7 @@
 #include "tests/engine/gate.h"
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::launch_test {
 namespace {
 
 TEST(Launch, ChecksBeforeItQueues) {
@@ -91,4 +91,4 @@ TEST(PlanCacheTest, EvictsTheLeastRecentlyUsed) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::launch_test

@@ -1,7 +1,7 @@
 // The ledger: exact bytes by kind, what several holders share counted once.
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::ledger_test {
 namespace {
 
 class LedgerTest : public testing::Test {
@@ -87,4 +87,4 @@ TEST_F(LedgerTest, NothingIsKeptOfNothing) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::ledger_test

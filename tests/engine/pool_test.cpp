@@ -9,7 +9,7 @@
 #include "tests/engine/gate.h"
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::pool_test {
 namespace {
 
 using test::Gate;
@@ -274,4 +274,4 @@ TEST(Poison, CoversTheTailTheNeighboursAndFreedBlocks) {
 #endif
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::pool_test

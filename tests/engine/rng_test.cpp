@@ -5,7 +5,7 @@
 
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::rng_test {
 namespace {
 
 using testing::ElementsAreArray;
@@ -50,4 +50,4 @@ TEST(RngKey, DoesNotDependOnTheSample) {  // samples are counters: the cut into 
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::rng_test

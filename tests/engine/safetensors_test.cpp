@@ -10,7 +10,7 @@
 
 #include "tests/support/temp_dir.h"
 
-namespace sluice {
+namespace sluice::safetensors_test {
 namespace {
 
 using test::TempDir;
@@ -225,4 +225,4 @@ TEST(Safetensors, ALeftOverOfAKilledWriteIsReplaced) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::safetensors_test

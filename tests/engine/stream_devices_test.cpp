@@ -4,7 +4,7 @@
 #include "kernels/fill.h"
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::stream_devices_test {
 namespace {
 
 struct Pair {
@@ -142,4 +142,4 @@ TEST_P(StreamPair, MoreMemoryThanThereIsIsNamed) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::stream_devices_test

@@ -8,7 +8,7 @@
 #include "tests/engine/team.h"
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::stream_test {
 namespace {
 
 using test::Gate;
@@ -319,4 +319,4 @@ TEST(StreamStats, CountsHostWaits) {
 TEST(Stream, CudaContextOfACpuStreamThrows) { EXPECT_THROW(Stream(kCpu).cuda(), DeviceError); }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::stream_test

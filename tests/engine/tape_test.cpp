@@ -4,7 +4,7 @@
 #include "kernels/add.h"
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::tape_test {
 namespace {
 
 using testing::Each;
@@ -396,4 +396,4 @@ TEST_P(TapeTest, SplitBackwardOfSeveralOutputsEqualsJointBackward) {
 INSTANTIATE_TEST_SUITE_P(Devices, TapeTest, testing::ValuesIn(test::test_devices()), test::device_label);
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::tape_test

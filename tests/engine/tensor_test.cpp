@@ -4,7 +4,7 @@
 
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::tensor_test {
 namespace {
 
 using test::random_values;
@@ -175,4 +175,4 @@ TEST(Bf16, RoundsToNearestAndTiesToEven) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::tensor_test

@@ -5,7 +5,7 @@
 
 #include "tests/support/support.h"
 
-namespace sluice::test {
+namespace sluice::test::activation_test {
 namespace {
 
 using ActivationTest = OnEachDevice;  // one suite name per file
@@ -101,4 +101,4 @@ TEST_P(ActivationTest, TheGradientCheckerSeesAWrongGradient) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::activation_test

@@ -3,7 +3,7 @@
 
 #include "tests/kernels/update_case.h"
 
-namespace sluice {
+namespace sluice::adam_test {
 namespace {
 
 using test::Guarded;
@@ -188,4 +188,4 @@ TEST_P(AdamTest, RefusesArraysThatDoNotFit) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::adam_test

@@ -4,7 +4,7 @@
 #include "kernels/scale.h"
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::add_test {
 namespace {
 
 using AddTest = OnEachDevice;
@@ -65,4 +65,4 @@ TEST_P(AddTest, FlattenIsAViewInBothDirections) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::add_test

@@ -5,7 +5,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::attention_test {
 namespace {
 
 using AttentionTest = OnEachDevice;
@@ -293,4 +293,4 @@ TEST_P(AttentionTest, NothingOfTheSizeOfTheScoresIsKept) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::attention_test

@@ -3,7 +3,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::avg_pool_test {
 namespace {
 
 using AvgPoolTest = OnEachDevice;
@@ -81,4 +81,4 @@ TEST_P(AvgPoolTest, GradientsAgreeWithDifferencesAndNothingIsKept) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::avg_pool_test

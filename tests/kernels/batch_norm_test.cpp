@@ -5,7 +5,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::batch_norm_test {
 namespace {
 
 using BatchNormTest = OnEachDevice;
@@ -386,4 +386,4 @@ TEST_P(BatchNormTest, TheOutputIsKeptOnlyWhereTheMaskNeedsIt) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::batch_norm_test

@@ -8,7 +8,7 @@
 #include "engine/launch.h"
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::check_finite_test {
 namespace {
 
 using test::Guarded;
@@ -54,4 +54,4 @@ TEST_P(CheckFiniteTest, FlagNonFiniteRefusesOtherShapes) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::check_finite_test

@@ -7,7 +7,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::class_weights_test {
 namespace {
 
 using ClassWeightsTest = OnEachDevice;
@@ -115,4 +115,4 @@ TEST_P(ClassWeightsTest, ARowForEachClassTrainsTheLabelPathAsTheBatchDoes) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::class_weights_test

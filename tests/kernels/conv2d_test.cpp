@@ -4,7 +4,7 @@
 #include "kernels/common/library_record.h"
 #include "tests/support/support.h"
 
-namespace sluice::test {
+namespace sluice::test::conv2d_test {
 namespace {
 
 using Conv2dTest = OnEachDevice;
@@ -252,4 +252,4 @@ TEST(Conv2dPacking, TeamSizesAgree) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::conv2d_test

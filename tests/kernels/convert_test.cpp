@@ -3,7 +3,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::convert_test {
 namespace {
 
 using ConvertTest = OnEachDevice;
@@ -52,4 +52,4 @@ TEST_P(ConvertTest, WrongShapesAndDtypesAreRefused) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::convert_test

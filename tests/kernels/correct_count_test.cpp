@@ -5,7 +5,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::correct_count_test {
 namespace {
 
 using CorrectCountTest = OnEachDevice;
@@ -56,4 +56,4 @@ TEST_P(CorrectCountTest, WrongShapesAndDtypesAreRefused) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::correct_count_test

@@ -6,7 +6,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::dropout_test {
 namespace {
 
 using DropoutTest = OnEachDevice;
@@ -174,4 +174,4 @@ TEST_P(DropoutTest, WithAResidualGradientsAgreeWithDifferencesAndNothingIsKept) 
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::dropout_test

@@ -6,7 +6,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::embedding_test {
 namespace {
 
 using EmbeddingTest = OnEachDevice;
@@ -213,4 +213,4 @@ TEST_P(EmbeddingTest, RowsOfAnyTableAreGathered) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::embedding_test

@@ -8,7 +8,7 @@
 #include "engine/launch.h"
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::fill_test {
 namespace {
 
 using test::Guarded;
@@ -128,4 +128,4 @@ TEST_P(FillTest, FillsRefuseOtherTypes) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::fill_test

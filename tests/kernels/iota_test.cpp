@@ -5,7 +5,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::iota_test {
 namespace {
 
 using IotaTest = OnEachDevice;
@@ -34,4 +34,4 @@ TEST_P(IotaTest, TheOpGivesI32AndOthersAreRefused) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::iota_test

@@ -5,7 +5,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::layer_norm_test {
 namespace {
 
 using LayerNormTest = OnEachDevice;
@@ -242,4 +242,4 @@ TEST_P(LayerNormTest, TheInputAndTwoNumbersARowAreKept) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::layer_norm_test

@@ -5,7 +5,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::log_softmax_test {
 namespace {
 
 using LogSoftmaxTest = OnEachDevice;
@@ -81,4 +81,4 @@ TEST_P(LogSoftmaxTest, WrongShapesAndDtypesAreRefused) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::log_softmax_test

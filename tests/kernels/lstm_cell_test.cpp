@@ -6,7 +6,7 @@
 #include "kernels/common/library_record.h"
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::lstm_cell_test {
 namespace {
 
 using LstmCellTest = OnEachDevice;
@@ -359,4 +359,4 @@ TEST(LstmPlans, NoStepMakesAPlanPacksAWeightOrTakesMemoryAfterTheFirst) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::lstm_cell_test

@@ -6,7 +6,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::masked_mean_test {
 namespace {
 
 using MaskedMeanTest = OnEachDevice;
@@ -138,4 +138,4 @@ TEST_P(MaskedMeanTest, WrongShapesAndDtypesAreRefused) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::masked_mean_test

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <limits>
 
-namespace sluice {
+namespace sluice::math_test {
 namespace {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
@@ -123,4 +123,4 @@ TEST(Math, TheSweepFindsAWrongConstant) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::math_test

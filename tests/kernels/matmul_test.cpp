@@ -6,7 +6,7 @@
 #include "kernels/common/library_record.h"
 #include "tests/support/support.h"
 
-namespace sluice::test {
+namespace sluice::test::matmul_test {
 namespace {
 
 using MatmulTest = OnEachDevice;
@@ -304,4 +304,4 @@ TEST_P(MatmulTest, LeadingDimensionsAreRows) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::matmul_test

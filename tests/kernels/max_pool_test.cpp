@@ -6,7 +6,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::max_pool_test {
 namespace {
 
 using MaxPoolTest = OnEachDevice;
@@ -127,4 +127,4 @@ TEST_P(MaxPoolTest, GradientsAgreeWithDifferencesAndOneByteAnOutputIsKept) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::max_pool_test

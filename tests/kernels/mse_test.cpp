@@ -3,7 +3,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::mse_test {
 namespace {
 
 using MseTest = OnEachDevice;
@@ -97,4 +97,4 @@ TEST_P(MseTest, GradientsAgreeWithDifferences) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::mse_test

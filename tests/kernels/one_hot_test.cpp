@@ -5,7 +5,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::one_hot_test {
 namespace {
 
 using OneHotTest = OnEachDevice;
@@ -62,4 +62,4 @@ TEST_P(OneHotTest, WrongShapesAndDtypesAreRefused) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::one_hot_test

@@ -5,7 +5,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::row_normalise_test {
 namespace {
 
 using RowNormaliseTest = OnEachDevice;
@@ -126,4 +126,4 @@ TEST_P(RowNormaliseTest, WrongCallsAreRefused) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::row_normalise_test

@@ -3,7 +3,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::select_rows_test {
 namespace {
 
 using SelectRowsTest = OnEachDevice;
@@ -54,4 +54,4 @@ TEST_P(SelectRowsTest, WrongShapesAndDtypesAreRefused) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::select_rows_test

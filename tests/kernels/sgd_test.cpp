@@ -3,7 +3,7 @@
 
 #include "tests/kernels/update_case.h"
 
-namespace sluice {
+namespace sluice::sgd_test {
 namespace {
 
 using test::Guarded;
@@ -173,4 +173,4 @@ TEST_P(SgdTest, RefusesArraysThatDoNotFit) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::sgd_test

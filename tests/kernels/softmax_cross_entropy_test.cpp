@@ -6,7 +6,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::softmax_cross_entropy_test {
 namespace {
 
 using SoftmaxCrossEntropyTest = OnEachDevice;
@@ -140,4 +140,4 @@ TEST_P(SoftmaxCrossEntropyTest, GradientsAgreeWithDifferencesAloneAndInsideASum)
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::softmax_cross_entropy_test

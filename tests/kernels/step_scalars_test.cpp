@@ -8,7 +8,7 @@
 #include "engine/launch.h"
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::step_scalars_test {
 namespace {
 
 using test::Guarded;
@@ -44,4 +44,4 @@ TEST_P(StepScalarsTest, SetStepScalarsRefusesASlotOfAnotherSize) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::step_scalars_test

@@ -5,7 +5,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::supervised_contrastive_test {
 namespace {
 
 using SupervisedContrastiveTest = OnEachDevice;
@@ -177,4 +177,4 @@ TEST_P(SupervisedContrastiveTest, WrongCallsAreRefused) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::supervised_contrastive_test

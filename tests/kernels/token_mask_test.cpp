@@ -3,7 +3,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::token_mask_test {
 namespace {
 
 using TokenMaskTest = OnEachDevice;
@@ -43,4 +43,4 @@ TEST_P(TokenMaskTest, WrongShapesAndDtypesAreRefused) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::token_mask_test

@@ -3,7 +3,7 @@
 
 #include "tests/kernels/recorded.h"
 
-namespace sluice::test {
+namespace sluice::test::transpose_ids_test {
 namespace {
 
 using TransposeIdsTest = OnEachDevice;
@@ -46,4 +46,4 @@ TEST_P(TransposeIdsTest, WrongShapesAndDtypesAreRefused) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::transpose_ids_test

@@ -5,7 +5,7 @@
 
 #include "tests/layers/run.h"
 
-namespace sluice::test {
+namespace sluice::test::batch_norm_test {
 namespace {
 
 using BatchNormLayerTest = OnEachDevice;
@@ -46,4 +46,4 @@ TEST_P(BatchNormLayerTest, CanEndInReLU) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::batch_norm_test

@@ -3,7 +3,7 @@
 
 #include "tests/layers/run.h"
 
-namespace sluice::test {
+namespace sluice::test::conv2d_test {
 namespace {
 
 using Conv2dLayerTest = OnEachDevice;
@@ -60,4 +60,4 @@ TEST(Conv2dLayer, RefusesChannelsThatDoNotSplitIntoTheGroups) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::conv2d_test

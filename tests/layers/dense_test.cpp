@@ -5,7 +5,7 @@
 
 #include "tests/layers/run.h"
 
-namespace sluice::test {
+namespace sluice::test::dense_test {
 namespace {
 
 using DenseTest = OnEachDevice;
@@ -60,4 +60,4 @@ TEST_P(DenseTest, GradientsFollowFiniteDifferences) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::dense_test

@@ -3,7 +3,7 @@
 
 #include "tests/layers/run.h"
 
-namespace sluice::test {
+namespace sluice::test::embedding_test {
 namespace {
 
 using EmbeddingTest = OnEachDevice;
@@ -50,4 +50,4 @@ TEST_P(EmbeddingTest, GradientsFollowFiniteDifferences) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::embedding_test

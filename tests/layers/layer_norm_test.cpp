@@ -5,7 +5,7 @@
 
 #include "tests/layers/run.h"
 
-namespace sluice::test {
+namespace sluice::test::layer_norm_test {
 namespace {
 
 using LayerNormLayerTest = OnEachDevice;
@@ -33,4 +33,4 @@ TEST_P(LayerNormLayerTest, NormalisesEachRowInEitherForm) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::layer_norm_test

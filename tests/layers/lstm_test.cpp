@@ -5,7 +5,7 @@
 
 #include "tests/layers/run.h"
 
-namespace sluice::test {
+namespace sluice::test::lstm_test {
 namespace {
 
 using LstmTest = OnEachDevice;
@@ -377,4 +377,4 @@ TEST(Lstm, HasThePublishedNumberOfParameters) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::lstm_test

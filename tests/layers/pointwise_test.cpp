@@ -5,7 +5,7 @@
 
 #include "tests/layers/run.h"
 
-namespace sluice::test {
+namespace sluice::test::pointwise_test {
 namespace {
 
 using PointwiseTest = OnEachDevice;
@@ -46,4 +46,4 @@ TEST_P(PointwiseTest, FlattenKeepsTheOrder) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::pointwise_test

@@ -6,7 +6,7 @@
 #include "layers/sequential.h"
 #include "tests/layers/run.h"
 
-namespace sluice::test {
+namespace sluice::test::pool_test {
 namespace {
 
 using PoolTest = OnEachDevice;
@@ -45,4 +45,4 @@ TEST_P(PoolTest, ASequenceRunsItsLayersInOrder) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::pool_test

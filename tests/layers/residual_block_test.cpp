@@ -7,7 +7,7 @@
 
 #include "tests/layers/run.h"
 
-namespace sluice::test {
+namespace sluice::test::residual_block_test {
 namespace {
 
 using ResidualBlockTest = OnEachDevice;
@@ -226,4 +226,4 @@ TEST(ResidualBlock, RefusesToAddImagesOfOtherChannels) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::residual_block_test

@@ -5,7 +5,7 @@
 
 #include "tests/layers/run.h"
 
-namespace sluice::test {
+namespace sluice::test::transformer_encoder_test {
 namespace {
 
 using TransformerEncoderTest = OnEachDevice;
@@ -230,4 +230,4 @@ TEST_P(TransformerEncoderTest, AnEmptyDocumentStaysFinite) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::transformer_encoder_test

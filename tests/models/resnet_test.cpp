@@ -7,7 +7,7 @@
 #include "tests/models/counts.h"
 #include "tests/support/support.h"
 
-namespace sluice::test {
+namespace sluice::test::resnet_test {
 namespace {
 
 TEST(ResnetTest, EveryStageHasThePublishedParameterCount) {
@@ -90,4 +90,4 @@ TEST_P(ResnetStageTest, EveryStageGivesTheShapeItPromisesAndTheLastALoss) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::resnet_test

@@ -7,7 +7,7 @@
 #include "tests/models/counts.h"
 #include "tests/support/support.h"
 
-namespace sluice::test {
+namespace sluice::test::text_test {
 namespace {
 
 TEST(LstmTest, HasThePublishedParameterCounts) {
@@ -158,4 +158,4 @@ TEST_P(TextModelTest, AssociatedLossesReachOnlyTheirOwnModules) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::text_test

@@ -5,7 +5,7 @@
 #include "tests/models/counts.h"
 #include "tests/support/support.h"
 
-namespace sluice::test {
+namespace sluice::test::vgg_test {
 namespace {
 
 TEST(VggTest, BackpropHasThePublishedParameterCounts) {
@@ -150,4 +150,4 @@ TEST_P(AssociatedStageTest, GradientsOfAWholeStageAgreeWithDifferences) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::vgg_test

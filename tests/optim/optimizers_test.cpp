@@ -6,7 +6,7 @@
 #include "optim/sgd.h"
 #include "tests/support/support.h"
 
-namespace sluice {
+namespace sluice::optimizers_test {
 namespace {
 
 using OptimizersTest = test::OnEachDevice;  // one suite name per file
@@ -197,4 +197,4 @@ TEST(Optimizers, NameTheirState) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::optimizers_test

@@ -5,7 +5,7 @@
 
 #include "kernels/common/error.h"
 
-namespace sluice {
+namespace sluice::schedules_test {
 namespace {
 
 TEST(Schedules, ConstantStays) {
@@ -38,4 +38,4 @@ TEST(Schedules, RefuseEmptySpans) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::schedules_test

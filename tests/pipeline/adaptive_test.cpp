@@ -12,7 +12,7 @@
 #include "tests/pipeline/net.h"
 #include "tests/support/support.h"
 
-namespace sluice::test {
+namespace sluice::test::adaptive_test {
 namespace {
 
 constexpr int64_t kBatches = 3, kLength = 9;
@@ -176,4 +176,4 @@ TEST_P(Adaptive, CodesAreJudgedWithoutData) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::adaptive_test

@@ -4,7 +4,7 @@
 #include "tests/pipeline/net.h"
 #include "tests/support/support.h"
 
-namespace sluice::test {
+namespace sluice::test::convolution_test {
 namespace {
 
 constexpr int64_t kSamples = 3;
@@ -60,4 +60,4 @@ TEST_P(Convolutions, StreamedAssociatedLearningGivesTheWeightsOfSequential) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::convolution_test

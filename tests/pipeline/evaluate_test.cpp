@@ -10,7 +10,7 @@
 #include "tests/pipeline/net.h"
 #include "tests/support/support.h"
 
-namespace sluice::test {
+namespace sluice::test::evaluate_test {
 namespace {
 
 constexpr int64_t kLast = 4;  // rows of the last batch, which is smaller
@@ -151,4 +151,4 @@ TEST(Results, BusyAndIdleSharesAddUp) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::evaluate_test

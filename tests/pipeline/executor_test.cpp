@@ -9,7 +9,7 @@
 #include "tests/pipeline/net.h"
 #include "tests/support/support.h"
 
-namespace sluice::test {
+namespace sluice::test::executor_test {
 namespace {
 
 using testing::HasSubstr;
@@ -294,4 +294,4 @@ TEST_P(Executor, AFeedOfTheWrongKindIsNamed) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::executor_test

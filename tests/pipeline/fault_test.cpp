@@ -6,7 +6,7 @@
 #include "tests/pipeline/net.h"
 #include "tests/support/support.h"
 
-namespace sluice::test {
+namespace sluice::test::fault_test {
 namespace {
 
 struct Case {
@@ -127,4 +127,4 @@ TEST_P(Faults, OneFaultOfManyIsReported) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::fault_test

@@ -10,7 +10,7 @@
 #include "tests/pipeline/net.h"
 #include "tests/support/support.h"
 
-namespace sluice::test {
+namespace sluice::test::label_path_test {
 namespace {
 
 constexpr int64_t kBatch = 128, kClasses = 200, kStepsPerEpoch = 782;
@@ -64,4 +64,4 @@ TEST(LabelPath, OurDefaultsTellTheClassesApartWithinHalfAnEpoch) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::label_path_test

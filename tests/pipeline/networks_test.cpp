@@ -8,7 +8,7 @@
 #include "tests/pipeline/net.h"
 #include "tests/support/support.h"
 
-namespace sluice::test {
+namespace sluice::test::networks_test {
 namespace {
 
 constexpr int64_t kSamples = 4, kImage = 8;
@@ -156,4 +156,4 @@ TEST_P(Networks, Bf16GivesNearlyTheFirstLossesOfF32AndOneSetOfBitsInEveryMode) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::networks_test

@@ -6,7 +6,7 @@
 #include "pipeline/simulate.h"
 #include "pipeline/transfers.h"
 
-namespace sluice {
+namespace sluice::schedules_test {
 namespace {
 
 Wiring wiring(int stages, bool error_crosses) {
@@ -206,4 +206,4 @@ TEST(Pictures, TransfersTakeTime) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::schedules_test

@@ -10,7 +10,7 @@
 #include "pipeline/transport_local.h"
 #include "tests/support/support.h"
 
-namespace sluice::test {
+namespace sluice::test::transport_test {
 namespace {
 
 constexpr int kSlots = 2;
@@ -185,4 +185,4 @@ TEST_P(TransportContract, AnErrorOnTheSendersDeviceReachesTheReceiver) {
 }
 
 }  // namespace
-}  // namespace sluice::test
+}  // namespace sluice::test::transport_test

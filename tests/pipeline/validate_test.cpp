@@ -8,7 +8,7 @@
 #include "pipeline/schedules.h"
 #include "pipeline/transfers.h"
 
-namespace sluice {
+namespace sluice::validate_test {
 namespace {
 
 using testing::AllOf;
@@ -213,4 +213,4 @@ TEST(Partition, RefusesTooFewStages) {
 }
 
 }  // namespace
-}  // namespace sluice
+}  // namespace sluice::validate_test
