@@ -4,7 +4,9 @@
 #include "kernels/attention.h"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "kernels/common/draws.h"
 #include "kernels/common/lanes.h"
@@ -123,30 +125,90 @@ void fetch_ahead(const T* row, int64_t head_cols) {
   for (int64_t j = 0; j < head_cols; j += int64_t(64 / sizeof(T))) __builtin_prefetch(row + head_cols + j, kWrite, 2);
 }
 
-/// to[count, :] = `rows` rows of `from`, zero behind d_k and behind them.
+/// A head's columns of neighbouring rows, and where their tensor ends.
 template <class T>
-void pack(const T* from, int64_t from_row, int64_t head_cols, int64_t rows, int64_t count, const Rows& to) {
+struct Columns {
+  const T* at;
+  int64_t row, head_cols;  // distance of rows; d_k
+  const T* end;
+  Columns from(int64_t first) const { return {at + first * row, row, head_cols, end}; }
+  Columns beside(int64_t columns) const { return {at + columns, row, head_cols, end}; }
+};
+
+/// to[count, :] = `rows` rows, zero behind d_k and behind them.
+template <class T>
+void pack(const Columns<T>& from, int64_t rows, int64_t count, const Rows& to) {
   for (int64_t r = 0; r < count; ++r) {
     float* row = to.at + r * to.row;
-    const int64_t inside = r < rows ? head_cols : 0;
-    fetch_ahead<0>(from + r * from_row, inside);
+    const int64_t inside = r < rows ? from.head_cols : 0;
+    fetch_ahead<0>(from.at + r * from.row, inside);
 #pragma omp simd
-    for (int64_t j = 0; j < inside; ++j) row[j] = float(from[r * from_row + j]);
+    for (int64_t j = 0; j < inside; ++j) row[j] = float(from.at[r * from.row + j]);
     for (int64_t j = inside; j < to.row; ++j) row[j] = 0.0f;
   }
 }
 
-/// to[d_k, kPanel] = the transpose of packed rows.
-void transpose(const Rows& from, int64_t head_cols, const Rows& to) {
-  for (int64_t r = 0; r < kPanel; r += 4) {
-    const float *a = from.at + r * from.row, *b = a + from.row, *c = b + from.row, *d = c + from.row;
-    for (int64_t j = 0; j < head_cols; ++j) {
-      float* four = to.at + j * kPanel + r;
-      four[0] = a[j];
-      four[1] = b[j];
-      four[2] = c[j];
-      four[3] = d[j];
+/// `rows` rows as floats, `count` of which and whole tiles of columns may be read. Floats are read where they are if
+/// the tensor goes on that far: other numbers behind d_k and behind the rows reach only sums that nobody uses. Else
+/// packed.
+template <class T>
+Rows readable(const Columns<T>& from, int64_t rows, int64_t count, const Rows& scratch) {
+  if constexpr (std::is_same_v<T, float>) {
+    if ((count - 1) * from.row + scratch.row <= from.end - from.at) {
+      for (int64_t r = 0; r < rows; ++r) fetch_ahead<0>(from.at + r * from.row, from.head_cols);
+      return {const_cast<float*>(from.at), from.row};  // only products' right and left factors: never written
     }
+  }
+  pack(from, rows, count, scratch);
+  return scratch;
+}
+
+using Eight = float __attribute__((vector_size(32)));
+
+/// Eight numbers of a row, or zeroes.
+template <class T>
+Eight eight(const T* at, bool there) {
+  Eight v{};
+  if (!there) return v;
+  if constexpr (std::is_same_v<T, float>)
+    std::memcpy(&v, at, sizeof v);
+  else
+    for (int j = 0; j < 8; ++j) v[j] = float(at[j]);
+  return v;
+}
+
+/// to[8, 8], rows kPanel apart, = the transpose of v, in three rounds of shuffles.
+void transpose_eight(const Eight (&v)[8], float* to) {
+  Eight pairs[8], fours[8];
+  for (int i = 0; i < 8; i += 2) {
+    pairs[i] = __builtin_shufflevector(v[i], v[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    pairs[i + 1] = __builtin_shufflevector(v[i], v[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+  for (int i = 0; i < 8; i += 4)
+    for (int j = 0; j < 2; ++j) {
+      fours[i + 2 * j] = __builtin_shufflevector(pairs[i + j], pairs[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+      fours[i + 2 * j + 1] = __builtin_shufflevector(pairs[i + j], pairs[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+  for (int i = 0; i < 4; ++i) {
+    const Eight low = __builtin_shufflevector(fours[i], fours[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    const Eight high = __builtin_shufflevector(fours[i], fours[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    std::memcpy(to + i * kPanel, &low, sizeof low);
+    std::memcpy(to + (i + 4) * kPanel, &high, sizeof high);
+  }
+}
+
+/// to[d_k, kPanel] = the transpose of `rows` rows, zero behind them.
+template <class T>
+void transpose(const Columns<T>& from, int64_t rows, const Rows& to) {
+  for (int64_t r = 0; r < kPanel; r += 8) {
+    int64_t j = 0;
+    for (; j + 8 <= from.head_cols; j += 8) {
+      Eight v[8];
+      for (int i = 0; i < 8; ++i) v[i] = eight(from.at + (r + i) * from.row + j, r + i < rows);
+      transpose_eight(v, to.at + j * kPanel + r);
+    }
+    for (; j < from.head_cols; ++j)
+      for (int64_t i = r; i < r + 8; ++i) to.at[j * kPanel + i] = i < rows ? float(from.at[i * from.row + j]) : 0.0f;
   }
 }
 
@@ -229,17 +291,16 @@ void exponentials(float* panel, int64_t query, const Attended& keys, const Place
 template <class T>
 void forward(const Attention& call, const Sizes& z, const Place& at, Scratch scratch) {
   const Attended keys(at.mask(call.mask, z), z);
-  const T* qkv = call.qkv.as<T>() + at.qkv;
-  const Rows k = scratch.take(z.spare_length(), z.cols), v = scratch.take(z.spare_length(), z.cols);
-  pack(qkv + z.width, z.stride, z.head_cols, keys.count, padded(keys.count, kTileRows), k);
-  pack(qkv + 2 * z.width, z.stride, z.head_cols, keys.count, keys.count, v);
-  const Rows q = scratch.take(kPanel, z.cols), qt = scratch.take(z.head_cols, kPanel);
+  const Columns<T> q{call.qkv.as<T>() + at.qkv, z.stride, z.head_cols, call.qkv.as<T>() + call.qkv.numel()};
+  const Rows k =
+      readable(q.beside(z.width), keys.count, padded(keys.count, kTileRows), scratch.take(z.spare_length(), z.cols));
+  const Rows v = readable(q.beside(2 * z.width), keys.count, keys.count, scratch.take(z.spare_length(), z.cols));
+  const Rows qt = scratch.take(z.head_cols, kPanel);
   const Rows result = scratch.take(kPanel + kSpare, z.cols), scores = scratch.take(z.spare_length(), kPanel);
   const float kept = 1.0f / (1.0f - at.settings.p);
   for (int64_t first = 0; first < z.length; first += kPanel) {
     const int64_t rows = std::min<int64_t>(kPanel, z.length - first);
-    pack(qkv + first * z.stride, z.stride, z.head_cols, rows, kPanel, q);
-    transpose(q, z.head_cols, qt);
+    transpose(q.from(first), rows, qt);
     product<false>({keys.count, kPanel, z.head_cols}, {k.at, k.row, 1}, qt, scores);
     Softmax s;
     exponentials(scores.at, first, keys, at, s);
@@ -305,28 +366,30 @@ void add_panel(const Extent& e, const KeySide& to, const QuerySide& from) {
 template <class T>
 void backward(const AttentionGrad& call, const Sizes& z, const Place& at, Scratch scratch) {
   const Attended keys(at.mask(call.mask, z), z);
-  const T *qkv = call.qkv.as<T>() + at.qkv, *dy = call.dy.as<T>() + at.y;
+  const Columns<T> q{call.qkv.as<T>() + at.qkv, z.stride, z.head_cols, call.qkv.as<T>() + call.qkv.numel()};
+  const Columns<T> dy{call.dy.as<T>() + at.y, z.width, z.head_cols, call.dy.as<T>() + call.dy.numel()};
   T* dqkv = call.dqkv.as<T>() + at.qkv;
   const auto all = [&] { return scratch.take(z.spare_length(), z.cols); };
   const auto turned = [&] { return scratch.take(z.head_cols, kPanel); };
   const auto panel = [&] { return scratch.take(z.spare_length(), kPanel); };
   const auto some = [&] { return scratch.take(kPanel, z.cols); };
-  const KeySide side{all(), all(), all(), all()};
-  const QuerySide part{some(), turned(), some(), turned(), scratch.take(kPanel + kSpare, z.cols), panel(), panel()};
-  pack(qkv + z.width, z.stride, z.head_cols, keys.count, padded(keys.count, kTileRows), side.k);
-  pack(qkv + 2 * z.width, z.stride, z.head_cols, keys.count, padded(keys.count, kTileRows), side.v);
+  const int64_t whole = padded(keys.count, kTileRows);
+  const KeySide side{readable(q.beside(z.width), keys.count, whole, all()),
+                     readable(q.beside(2 * z.width), keys.count, whole, all()), all(), all()};
+  QuerySide part{some(), turned(), some(), turned(), scratch.take(kPanel + kSpare, z.cols), panel(), panel()};
+  const Rows q_scratch = part.q, dy_scratch = part.dy;
   const auto one = [](int64_t) { return 1.0f; };
   for (int64_t first = 0; first < z.length; first += kPanel) {
     const int64_t rows = std::min<int64_t>(kPanel, z.length - first);
-    pack(qkv + first * z.stride, z.stride, z.head_cols, rows, kPanel, part.q);
-    pack(dy + first * z.width, z.width, z.head_cols, rows, kPanel, part.dy);
-    transpose(part.q, z.head_cols, part.qt);
-    transpose(part.dy, z.head_cols, part.dyt);
+    part.q = readable(q.from(first), rows, rows, q_scratch);
+    part.dy = readable(dy.from(first), rows, rows, dy_scratch);
+    transpose(q.from(first), rows, part.qt);
+    transpose(dy.from(first), rows, part.dyt);
     Known known;
     find_known<T>(call, z, at, first, rows, known);
     const Extent over_keys{keys.count, kPanel, z.head_cols}, of_keys{keys.count, z.cols, rows};
-    product<false>(over_keys, {side.k.at, z.cols, 1}, part.qt, part.scores);
-    product<false>(over_keys, {side.v.at, z.cols, 1}, part.dyt, part.grads);
+    product<false>(over_keys, {side.k.at, side.k.row, 1}, part.qt, part.scores);
+    product<false>(over_keys, {side.v.at, side.v.row, 1}, part.dyt, part.grads);
     probabilities(part.scores.at, part.grads.at, first, keys, at, known);
     product<false>({rows, z.cols, keys.count}, {part.grads.at, 1, kPanel}, side.k, part.dq);
     unpack(part.dq, rows, z.head_cols, dqkv + first * z.stride, z.stride, one);
