@@ -65,6 +65,15 @@ ContrastiveOptions contrastive(const RunConfig& c) {
           .temperature = float(c.temperature)};
 }
 
+AuxiliaryCoverage auxiliary(const RunConfig& c) {
+  if (c.auxiliary == "none") return {};
+  return {.from = c.auxiliary.starts_with("asa") ? Auxiliary::kSign : Auxiliary::kBias,
+          .level = c.auxiliary.back() - '0',
+          .scale = float(c.lr_expansion),
+          .epsilon = float(c.epsilon),
+          .faithful = c.faithful};
+}
+
 TextConfig text_config(const RunConfig& c, const SampleSource& train) {
   const TextDataset& data = texts_of(c, train);
   return {.vocabulary = data.vocabulary_size,
@@ -78,6 +87,7 @@ TextConfig text_config(const RunConfig& c, const SampleSource& train) {
           .dropout = float(c.dropout),
           .act = c.act.empty() ? Act::kTanh : act_named(c.act),
           .dtype = dtype_of(c),
+          .auxiliary = auxiliary(c),
           .faithful = c.faithful};
 }
 

@@ -145,6 +145,13 @@ std::vector<ConfigField> network_fields() {
       {"n_layers", "transformer: layers of a stage", &C::n_layers, true},
       {"n_heads", "transformer: attention heads", &C::n_heads, true},
       {"dropout", "transformer: share of values that dropout zeroes", &C::dropout, true},
+      {"auxiliary",
+       "transformer: what weight gradients come from: none: the inputs; asa1 to asa4: the signs of the inputs, one bit "
+       "each; aba1 to aba4: a learned vector; of the second feed-forward layer, the first too, attention's output "
+       "projection too, those to Q, K and V too",
+       &C::auxiliary, true},
+      {"lr_expansion", "auxiliary: factor of those weight gradients", &C::lr_expansion, true},
+      {"epsilon", "auxiliary=asa: size of the signs that are added to the inputs", &C::epsilon, true},
       {"accumulate",
        "al: none: all stages train in all epochs; prefix: one stage more after each share of them; fixed: one stage "
        "after the other, those before it frozen",
@@ -294,6 +301,20 @@ RunConfig with_stage_devices(RunConfig c) {
   return c;
 }
 
+namespace {
+
+void check_auxiliary(const RunConfig& c) {
+  const std::string& a = c.auxiliary;
+  const bool known = a.size() == 4 && (a.starts_with("asa") || a.starts_with("aba")) && a[3] >= '1' && a[3] <= '4';
+  if (a != "none" && !known) throw ConfigError(str("auxiliary='", a, "': expected none, asa1 to asa4 or aba1 to aba4"));
+  if (known && c.model != "transformer")
+    throw ConfigError(str("auxiliary=", a, ": model=", c.model, " has no such layers, only transformer has"));
+  expect_range("lr_expansion", c.lr_expansion, 0.0, 1e6);
+  expect_range("epsilon", c.epsilon, 0.0, 100.0);
+}
+
+}  // namespace
+
 void check_config(const RunConfig& c) {
   if (c.data_dir.empty()) throw ConfigError("data_dir is not set: name the folder of the data set, --data-dir DIR");
   expect_range<int64_t>("batch", c.batch, 1, 1 << 20);
@@ -332,6 +353,7 @@ void check_config(const RunConfig& c) {
     throw ConfigError(str("augmentation='", c.augmentation, "': expected none, basic, strong or two_views"));
   expect_range("dropout", c.dropout, 0.0, 0.99);
   expect_range("temperature", c.temperature, 1e-3, 100.0);
+  check_auxiliary(c);
   if (c.accumulate != "none" && c.accumulate != "prefix" && c.accumulate != "fixed")
     throw ConfigError(str("accumulate='", c.accumulate, "': expected none, prefix or fixed"));
   if (c.accumulate != "none" && c.rule != "al")

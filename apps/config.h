@@ -54,6 +54,9 @@ struct RunConfig {
   int64_t n_layers = 1;
   int64_t n_heads = 6;
   double dropout = 0.3;
+  std::string auxiliary = "none";
+  double lr_expansion = 100.0;
+  double epsilon = 0.01;
   std::string accumulate = "none";
   std::string projector = "m";
   double temperature = 0.1;

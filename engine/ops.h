@@ -10,13 +10,32 @@ namespace sluice {
 // ---- activations, any shape ----
 Var activation(Ctx& c, const Var& x, Act act);
 
+// ---- weight gradients from less than the input (auxiliary activations; Woo and Jeon, ICLR 2023) ----
+/// What is added to a layer's input and, alone, kept for its weight gradient. Gradients of inputs and biases stay
+/// exact.
+enum class Auxiliary : uint8_t {
+  kNone,  // backprop: the input itself
+  kBias,  // a learned vector a, the same for every row: nothing is kept, and dw = scale * (column sums of dz) a^T
+  kSign   // epsilon * sign(x): one bit an element is kept
+};
+struct WeightRule {
+  Auxiliary from = Auxiliary::kNone;
+  float scale = 100.0f;     // of the weight gradient
+  float epsilon = 0.01f;    // kSign
+  bool after_relu = false;  // kSign: no input is negative, so the sign of 0 is 0; else it is -1
+  bool faithful =
+      false;          // kSign: forward takes the sign of 0 for 0, as the authors' first code, whatever backward does
+  Param auxiliary{};  // kBias: [in]
+};
+
 // ---- linear: y = act(x w^T + b) ----
 struct Linear {
   Param weight;  // [out, in]
   Param bias;    // [out]; index -1: none
   Act act = Act::kNone;
+  WeightRule rule{};
 };
-/// x [..., in] -> [..., out].
+/// x [..., in] -> [..., out]. With an auxiliary activation a, y = act((x + a) w^T + b), in evaluation too.
 Var matmul(Ctx& c, const Var& x, const Linear& l);
 
 // ---- convolution, y = conv(x, w) + b ----

@@ -88,9 +88,11 @@ RawMemory system_memory() {
 
 class CpuCore final : public Stream::Core {
  public:
-  CpuCore(Device d, CpuShare share) : Core(d, std::move(share), system_memory()), workspace_(pool) {
+  CpuCore(Device d, CpuShare share)
+      : Core(d, std::move(share), system_memory()), workspace_(pool), outer_workspace_(pool) {
     context_.team = cpu_share.team;
     context_.workspace = [this](size_t bytes) { return workspace_.lease(bytes); };
+    context_.outer_workspace = [this](size_t bytes) { return outer_workspace_.lease(bytes); };
     worker_ = std::thread([this] {
       run();
       if (outlived_) delete this;
@@ -223,7 +225,7 @@ class CpuCore final : public Stream::Core {
   }
 
   CpuContext context_;  // worker thread only, but for plans_created() after a sync
-  Workspace workspace_;
+  Workspace workspace_, outer_workspace_;
   std::exception_ptr error_;  // worker thread only
   bool outlived_ = false;     // worker thread only: no handle is left
   std::mutex mutex_;

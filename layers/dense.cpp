@@ -5,12 +5,15 @@
 
 namespace sluice {
 
-Dense::Dense(Init init, int64_t in, int64_t out, Act act, DenseStart start) {
+Dense::Dense(Init init, int64_t in, int64_t out, Act act, DenseStart start, const WeightRule& rule) {
   const bool fan_in = start == DenseStart::kFanIn;
   const float bound = fan_in ? 1.0f / std::sqrt(float(in)) : 12.0f * std::sqrt(6.0f / float(in + out));
   linear_.weight = init.param("weight", {out, in}, InitialValue::uniform(bound));
   linear_.bias = init.param("bias", {out}, fan_in ? InitialValue::uniform(bound) : InitialValue::constant(0));
   linear_.act = act;
+  linear_.rule = rule;
+  if (rule.from == Auxiliary::kBias)
+    linear_.rule.auxiliary = init.param("auxiliary_bias", {in}, InitialValue::uniform(1.0f / std::sqrt(float(in))));
 }
 
 }  // namespace sluice

@@ -12,10 +12,11 @@ enum class DenseStart {
            // the codes of different inputs start near different corners of the unit cube
 };
 
-/// x [rows, in] -> [rows, out].
+/// x [..., in] -> [..., out]. A rule of kBias adds the parameter "auxiliary_bias" [in], from U(+-1/sqrt(in)).
 class Dense final : public Module {
  public:
-  Dense(Init init, int64_t in, int64_t out, Act act = Act::kNone, DenseStart start = DenseStart::kFanIn);
+  Dense(Init init, int64_t in, int64_t out, Act act = Act::kNone, DenseStart start = DenseStart::kFanIn,
+        const WeightRule& rule = {});
   Var forward(Ctx& c, const Var& x) const override { return matmul(c, x, linear_); }
 
  private:

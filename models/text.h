@@ -2,6 +2,7 @@
 // encoders. 5 stages end to end, 4 associated ones with the default three encoders.
 #pragma once
 
+#include "layers/auxiliary.h"
 #include "models/contrastive.h"
 
 namespace sluice {
@@ -15,9 +16,10 @@ struct TextConfig {
   int encoders = 3;         // encoder stages behind the embedding
   int layers = 1;           // transformer layers a stage
   int heads = 6;
-  float dropout = 0.3f;       // transformer only
-  Act act = Act::kTanh;       // ends bridges and label encoders
-  DType dtype = DType::kF32;  // of activations; weights, LSTM cells, label codes and losses are f32
+  float dropout = 0.3f;           // transformer only
+  Act act = Act::kTanh;           // ends bridges and label encoders
+  DType dtype = DType::kF32;      // of activations; weights, LSTM cells, label codes and losses are f32
+  AuxiliaryCoverage auxiliary{};  // of the transformer's encoders
   bool faithful = false;  // as the original: LSTMs and the embedding's mean run over padding, the LSTM is read at the
                           // last position, label decoders squash their logits by tanh, codes are made for each sample
 };

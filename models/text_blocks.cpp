@@ -49,7 +49,8 @@ EncoderBlock::EncoderBlock(const Init& init, const TextConfig& config) : dtype_(
                                                                          .heads = config.heads,
                                                                          .inner = config.hidden,
                                                                          .dropout = config.dropout,
-                                                                         .final_norm = i + 1 == config.layers}));
+                                                                         .final_norm = i + 1 == config.layers,
+                                                                         .auxiliary = config.auxiliary}));
 }
 std::vector<Port> EncoderBlock::in_ports() const {
   return {sequence(SequenceOrder::kBatchFirst, dtype_), mask(SequenceOrder::kBatchFirst)};

@@ -1,9 +1,12 @@
 // The linear op: product, bias and activation in one call forward; backward goes through the activation first. All
-// dimensions but the last are rows of one matrix: views, no copies.
+// dimensions but the last are rows of one matrix: views, no copies. The weight gradient follows the layer's rule.
 #include "kernels/matmul.h"
 
 #include "engine/launch.h"
 #include "engine/ops.h"
+#include "kernels/add_sign.h"
+#include "kernels/auxiliary_bias.h"
+#include "kernels/sign_grad_weight.h"
 
 namespace sluice {
 namespace {
@@ -30,27 +33,85 @@ struct MatmulFn final : Function {
     dz = Saved(dy, SaveKind::kDeferred, &c.ledger);
     if (!needs(0)) return {};
     const Weight w = c.weights.at(linear.weight);
-    Tensor dx = c.empty(x.tensor().shape(), dy.dtype());
+    Tensor dx = c.empty(input, dy.dtype());
     launch(kernels::MatmulGradInput{.dz = dy.cref(), .w = w.ref, .dx = as_rows(dx).ref(), .w_version = w.version},
            c.stream);
     return {dx};
   }
   void backward_weight(BackwardCtx& c) override {
+    const ConstRef delta = dz.tensor().cref();
     const GradSlot dw = c.arena.grad(linear.weight);
     const GradSlot db = linear.bias.index < 0 ? GradSlot{} : c.arena.grad(linear.bias);
-    launch(kernels::MatmulGradWeight{.x = as_rows(x.tensor()).cref(),
-                                     .dz = dz.cref(),
-                                     .dw = dw.ref,
-                                     .db = db.ref,
-                                     .accumulate_w = dw.accumulate,
-                                     .accumulate_b = db.accumulate},
-           c.stream);
+    switch (linear.rule.from) {
+      case Auxiliary::kNone:
+        launch(kernels::MatmulGradWeight{.x = as_rows(x.tensor()).cref(),
+                                         .dz = delta,
+                                         .dw = dw.ref,
+                                         .db = db.ref,
+                                         .accumulate_w = dw.accumulate,
+                                         .accumulate_b = db.accumulate},
+               c.stream);
+        break;
+      case Auxiliary::kSign:
+        launch(kernels::SignGradWeight{.bits = x.tensor().cref(),
+                                       .dz = delta,
+                                       .dw = dw.ref,
+                                       .db = db.ref,
+                                       .scale = linear.rule.scale * linear.rule.epsilon,
+                                       .zero = linear.rule.after_relu ? 0.0f : -1.0f,
+                                       .accumulate_w = dw.accumulate,
+                                       .accumulate_b = db.accumulate},
+               c.stream);
+        break;
+      case Auxiliary::kBias: {
+        const GradSlot da = c.arena.grad(linear.rule.auxiliary);
+        launch(kernels::AuxiliaryBiasGrad{.dz = delta,
+                                          .w = c.weights.at(linear.weight).ref,
+                                          .a = c.weights.at(linear.rule.auxiliary).ref,
+                                          .dw = dw.ref,
+                                          .db = db.ref,
+                                          .da = da.ref,
+                                          .scale = linear.rule.scale,
+                                          .accumulate_w = dw.accumulate,
+                                          .accumulate_b = db.accumulate,
+                                          .accumulate_a = da.accumulate},
+               c.stream);
+        break;
+      }
+    }
     x.reset();
     dz.reset();
   }
   Linear linear;
-  Saved x, kept, dz;
+  Shape input;
+  Saved x, kept, dz;  // x: the input, or its packed signs, or nothing
 };
+
+/// x + epsilon sign(x), and the signs where they are wanted.
+struct Signed {
+  Tensor value, bits;
+};
+Signed add_sign(const Ctx& c, const Tensor& x, const WeightRule& rule, bool keep) {
+  Signed s{c.empty(x.shape(), x.dtype()), {}};
+  if (keep) s.bits = c.empty({packed_bytes(x.shape().numel())}, DType::kU8);
+  launch(kernels::AddSign{.x = x.cref(),
+                          .y = s.value.ref(),
+                          .bits = s.bits.ref(),
+                          .epsilon = rule.epsilon,
+                          .of_zero = rule.after_relu || rule.faithful ? 0.0f : -1.0f},
+         c.stream);
+  return s;
+}
+
+/// The bias of a layer whose input a learned vector is added to.
+Tensor auxiliary_bias(const Ctx& c, const Linear& l, const ConstRef& bias) {
+  Tensor y = c.empty({l.weight.shape[0]});
+  launch(
+      kernels::AuxiliaryBias{
+          .w = c.weight(l.weight).ref, .a = c.weight(l.rule.auxiliary).ref, .bias = bias, .y = y.ref()},
+      c.stream);
+  return y;
+}
 
 }  // namespace
 
@@ -58,10 +119,15 @@ Var matmul(Ctx& c, const Var& x, const Linear& l) {
   const bool record = c.recording({x}, true);
   const bool split = record && keeps_input(l.act);  // backward wants what the activation was applied to
   const Weight w = c.weight(l.weight);
+  ConstRef bias = l.bias.index < 0 ? ConstRef{} : c.weight(l.bias).ref;
+  Signed in{x.value, {}};
+  if (l.rule.from == Auxiliary::kSign) in = add_sign(c, x.value, l.rule, record);
+  Tensor shifted;
+  if (l.rule.from == Auxiliary::kBias) bias = (shifted = auxiliary_bias(c, l, bias)).cref();
   Tensor y = c.empty(with_cols(x.shape(), l.weight.shape[0]), x.value.dtype());
-  launch(kernels::Matmul{.x = as_rows(x.value).cref(),
+  launch(kernels::Matmul{.x = as_rows(in.value).cref(),
                          .w = w.ref,
-                         .bias = l.bias.index < 0 ? ConstRef{} : c.weight(l.bias).ref,
+                         .bias = bias,
                          .y = as_rows(y).ref(),
                          .act = split ? Act::kNone : l.act,
                          .w_version = w.version},
@@ -74,7 +140,9 @@ Var matmul(Ctx& c, const Var& x, const Linear& l) {
   if (!record) return {y};
   auto f = std::make_unique<MatmulFn>();
   f->linear = l;
-  f->x = c.save(SaveKind::kActivation, x.value);
+  f->input = x.shape();
+  if (l.rule.from == Auxiliary::kNone) f->x = c.save(SaveKind::kActivation, x.value);
+  if (l.rule.from == Auxiliary::kSign) f->x = c.save(SaveKind::kBits, in.bits);
   if (l.act != Act::kNone) f->kept = c.save(SaveKind::kActivation, kept);
   return c.tape->record(std::move(f), y, {x}, true);
 }

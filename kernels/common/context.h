@@ -72,6 +72,8 @@ struct CpuContext {
   PlanCache plans;
   /// At least `bytes` of scratch, aligned to 64, valid until the next kernel of this stream.
   std::function<void*(size_t bytes)> workspace;
+  /// The same for a kernel that runs others, which take the former.
+  std::function<void*(size_t bytes)> outer_workspace;
 };
 
 /// What a CUDA kernel call gets from its stream. Used on the thread that enqueues.

@@ -114,9 +114,10 @@ TEST(ConfigTest, JsonErrorsNameFileAndKey) {
 TEST(ConfigTest, RangesAreCheckedBeforeAnythingRuns) {
   check_config(valid());
   EXPECT_THAT(message_of([] { check_config({}); }), HasSubstr("data_dir is not set"));
-  const std::vector<std::pair<std::string, std::string>> bad{{"batch", "0"},    {"micro_batches", "3"}, {"epochs", "0"},
-                                                             {"width", "0"},    {"lr", "nan"},          {"lr", "-1"},
-                                                             {"momentum", "1"}, {"max_steps", "-1"}};
+  const std::vector<std::pair<std::string, std::string>> bad{
+      {"batch", "0"},        {"micro_batches", "3"}, {"epochs", "0"},      {"width", "0"},
+      {"lr", "nan"},         {"lr", "-1"},           {"momentum", "1"},    {"max_steps", "-1"},
+      {"auxiliary", "asa5"}, {"epsilon", "-1"},      {"auxiliary", "asa2"}};  // not of VGG
   for (const auto& [key, value] : bad) {
     RunConfig c = valid();
     set_field(c, key, value);

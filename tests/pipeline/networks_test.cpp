@@ -1,5 +1,5 @@
-// Every network of text, and ResNet-18, trains to the same weights in every mode of associated learning and under every
-// synchronous schedule, bit for bit, dropout on, in f32 and bf16.
+// Every network of text, with auxiliary activations too, and ResNet-18 train to the same weights in every mode of
+// associated learning and under every synchronous schedule, bit for bit, dropout on, in f32 and bf16.
 #include <map>
 
 #include "models/resnet.h"
@@ -35,9 +35,16 @@ std::vector<Network> networks(Where where, DType dtype = DType::kF32) {
        [=] { return lstm_contrastive(text); }},
       {"transformer", [=] { return transformer_backprop(text); }, [=] { return transformer_associated(text); },
        [=] { return transformer_contrastive(text); }}};
-  if (where == Where::kCpu)  // an emulated GPU takes its time
-    all.push_back({"resnet18", [=] { return resnet18_backprop(resnet); }, [=] { return resnet18_associated(resnet); },
-                   [=] { return resnet18_contrastive(resnet); }, true});
+  if (where != Where::kCpu) return all;  // an emulated GPU takes its time
+  for (const Auxiliary from : {Auxiliary::kSign, Auxiliary::kBias}) {
+    TextConfig covered = text;
+    covered.auxiliary = {.from = from, .level = 4};
+    all.push_back({from == Auxiliary::kSign ? "transformer, signs" : "transformer, vectors",
+                   [=] { return transformer_backprop(covered); }, [=] { return transformer_associated(covered); },
+                   [=] { return transformer_contrastive(covered); }});
+  }
+  all.push_back({"resnet18", [=] { return resnet18_backprop(resnet); }, [=] { return resnet18_associated(resnet); },
+                 [=] { return resnet18_contrastive(resnet); }, true});
   return all;
 }
 
