@@ -12,16 +12,20 @@ namespace {
 constexpr int64_t kCols = 512;  // of a task
 constexpr int64_t kRows = 256;  // summed before they are added to the total
 
-/// out[j] = sum over rows of x[rows, cols] for j in [begin, end), end - begin at most kCols, each row times
-/// factor(row).
+template <class T>
+struct Matrix {
+  const T* at;
+  int64_t rows, cols;
+};
+
+/// out[j] = sum over rows of factor(row) m[row, begin + j] for j below count, which is at most kCols.
 template <class T, class Factor>
-void sum_rows(const T* x, int64_t rows, int64_t cols, int64_t begin, int64_t end, Factor factor, float* out) {
-  const int64_t count = end - begin;
+void sum_rows(const Matrix<T>& m, int64_t begin, int64_t count, Factor factor, float* out) {
   std::fill_n(out, count, 0.0f);
-  for (int64_t first = 0; first < rows; first += kRows) {
+  for (int64_t first = 0; first < m.rows; first += kRows) {
     float part[kCols] = {};
-    for (int64_t r = first; r < std::min(rows, first + kRows); ++r) {
-      const T* row = x + r * cols + begin;
+    for (int64_t r = first; r < std::min(m.rows, first + kRows); ++r) {
+      const T* row = m.at + r * m.cols + begin;
       const float f = factor(r);
 #pragma omp simd
       for (int64_t j = 0; j < count; ++j) part[j] += f * float(row[j]);
@@ -49,12 +53,12 @@ void AuxiliaryBias::cpu<kIsa>(CpuContext& c) const {
 
 template <>
 void AuxiliaryBiasGrad::cpu<kIsa>(CpuContext& c) const {
-  const int64_t rows = dz.dim(0), out = w.dim(0), in = w.dim(1), group = detail::auxiliary_rows(w, a);
+  const int64_t out = w.dim(0), in = w.dim(1), group = detail::auxiliary_rows(w, a);
   auto* sums = static_cast<float*>(c.workspace(size_t(out) * sizeof(float)));
   visit_float(dz.dtype, [&]<class T>() {
     parallel_blocks(c, out, kCols, [&](int64_t begin, int64_t end) {
       sum_rows(
-          dz.as<T>(), rows, out, begin, end, [](int64_t) { return 1.0f; }, sums + begin);
+          Matrix<T>{dz.as<T>(), dz.dim(0), out}, begin, end - begin, [](int64_t) { return 1.0f; }, sums + begin);
       for (int64_t o = begin; db.defined() && o < end; ++o) add_to(db, o, sums[o], accumulate_b);
     });
   });
@@ -68,7 +72,8 @@ void AuxiliaryBiasGrad::cpu<kIsa>(CpuContext& c) const {
     parallel_blocks(c, in, kCols, [&](int64_t begin, int64_t end) {
       float total[kCols];
       sum_rows(
-          w.as<float>() + first * in, group, in, begin, end, [=](int64_t o) { return sums[first + o]; }, total);
+          Matrix<float>{w.as<float>() + first * in, group, in}, begin, end - begin,
+          [=](int64_t o) { return sums[first + o]; }, total);
       for (int64_t i = begin; i < end; ++i) add_to(da, first / group * in + i, total[i - begin], accumulate_a);
     });
 }
