@@ -19,9 +19,7 @@ struct AddSign {
     expect_float(kName, "x", x.dtype);
     expect_dtype(kName, "y", y.dtype, x.dtype);
     expect_shape(kName, "y", y.shape, x.shape);
-    if (!bits.defined()) return;
-    expect_dtype(kName, "bits", bits.dtype, DType::kU8);
-    expect_shape(kName, "bits", bits.shape, {packed_bytes(x.numel())});
+    if (bits.defined()) expect_bits(kName, bits, x.numel());
   }
   Operands operands() const { return {{x}, {y, bits}}; }
   Cost cost() const { return operands().once(2 * x.numel()); }

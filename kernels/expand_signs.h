@@ -14,8 +14,7 @@ struct ExpandSigns {
 
   void check() const {
     expect_float(kName, "y", y.dtype);
-    expect_dtype(kName, "bits", bits.dtype, DType::kU8);
-    expect_shape(kName, "bits", bits.shape, {packed_bytes(y.numel())});
+    expect_bits(kName, bits, y.numel());
   }
   Operands operands() const { return {{bits}, {y}}; }
   Cost cost() const { return operands().once(0); }

@@ -17,8 +17,7 @@ struct PackedRelu {
     expect_float(kName, "x", x.dtype);
     expect_dtype(kName, "y", y.dtype, x.dtype);
     expect_shape(kName, "y", y.shape, x.shape);
-    expect_dtype(kName, "bits", bits.dtype, DType::kU8);
-    expect_shape(kName, "bits", bits.shape, {packed_bytes(x.numel())});
+    expect_bits(kName, bits, x.numel());
   }
   Operands operands() const { return {{x}, {y, bits}}; }
   Cost cost() const { return operands().once(x.numel()); }
@@ -37,8 +36,7 @@ struct PackedReluGrad {
     expect_float(kName, "dy", dy.dtype);
     expect_dtype(kName, "dx", dx.dtype, dy.dtype);
     expect_shape(kName, "dx", dx.shape, dy.shape);
-    expect_dtype(kName, "bits", bits.dtype, DType::kU8);
-    expect_shape(kName, "bits", bits.shape, {packed_bytes(dy.numel())});
+    expect_bits(kName, bits, dy.numel());
   }
   Operands operands() const { return {{bits, dy}, {dx}}; }
   Cost cost() const { return operands().once(dy.numel()); }

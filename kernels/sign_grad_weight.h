@@ -24,8 +24,7 @@ struct SignGradWeight {
     expect_dtype(kName, "dw", dw.dtype, DType::kF32);
     expect_rank(kName, "dw", dw.shape, 2);
     expect_shape(kName, "dw", dw.shape, {dz.dim(1), dw.dim(1)});
-    expect_dtype(kName, "bits", bits.dtype, DType::kU8);
-    expect_shape(kName, "bits", bits.shape, {packed_bytes(dz.dim(0) * dw.dim(1))});
+    expect_bits(kName, bits, dz.dim(0) * dw.dim(1));
     if (!db.defined()) return;
     expect_dtype(kName, "db", db.dtype, DType::kF32);
     expect_shape(kName, "db", db.shape, {dz.dim(1)});

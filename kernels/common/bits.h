@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "kernels/common/hd.h"
+#include "kernels/common/ref.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -15,6 +16,12 @@ namespace sluice {
 
 /// Bytes that hold a bit for each of n elements; the spare bits of the last are 0.
 SLUICE_HD constexpr int64_t packed_bytes(int64_t n) { return (n + 7) / 8; }
+
+/// For check(): `bits` are those of n elements.
+inline void expect_bits(const char* op, const ConstRef& bits, int64_t n) {
+  expect_dtype(op, "bits", bits.dtype, DType::kU8);
+  expect_shape(op, "bits", bits.shape, {packed_bytes(n)});
+}
 
 #if defined(SLUICE_ISA)
 inline namespace SLUICE_ISA {
