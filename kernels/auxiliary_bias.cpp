@@ -4,35 +4,13 @@
 
 #include "kernels/common/lanes.h"
 #include "kernels/common/parallel.h"
+#include "kernels/common/sum_rows.h"
 #include "kernels/common/visit.h"
 
 namespace sluice::kernels {
 namespace {
 
 constexpr int64_t kCols = 512;  // of a task
-constexpr int64_t kRows = 256;  // summed before they are added to the total
-
-template <class T>
-struct Matrix {
-  const T* at;
-  int64_t rows, cols;
-};
-
-/// out[j] = sum over rows of factor(row) m[row, begin + j] for j below count, which is at most kCols.
-template <class T, class Factor>
-void sum_rows(const Matrix<T>& m, int64_t begin, int64_t count, Factor factor, float* out) {
-  std::fill_n(out, count, 0.0f);
-  for (int64_t first = 0; first < m.rows; first += kRows) {
-    float part[kCols] = {};
-    for (int64_t r = first; r < std::min(m.rows, first + kRows); ++r) {
-      const T* row = m.at + r * m.cols + begin;
-      const float f = factor(r);
-#pragma omp simd
-      for (int64_t j = 0; j < count; ++j) part[j] += f * float(row[j]);
-    }
-    for (int64_t j = 0; j < count; ++j) out[j] += part[j];
-  }
-}
 
 void add_to(const Ref& to, int64_t at, float v, bool accumulate) {
   float& x = to.as<float>()[at];
@@ -57,7 +35,7 @@ void AuxiliaryBiasGrad::cpu<kIsa>(CpuContext& c) const {
   auto* sums = static_cast<float*>(c.workspace(size_t(out) * sizeof(float)));
   visit_float(dz.dtype, [&]<class T>() {
     parallel_blocks(c, out, kCols, [&](int64_t begin, int64_t end) {
-      sum_rows(
+      sum_rows<kCols>(
           Matrix<T>{dz.as<T>(), dz.dim(0), out}, begin, end - begin, [](int64_t) { return 1.0f; }, sums + begin);
       for (int64_t o = begin; db.defined() && o < end; ++o) add_to(db, o, sums[o], accumulate_b);
     });
@@ -71,7 +49,7 @@ void AuxiliaryBiasGrad::cpu<kIsa>(CpuContext& c) const {
   for (int64_t first = 0; first < out; first += group)
     parallel_blocks(c, in, kCols, [&](int64_t begin, int64_t end) {
       float total[kCols];
-      sum_rows(
+      sum_rows<kCols>(
           Matrix<float>{w.as<float>() + first * in, group, in}, begin, end - begin,
           [=](int64_t o) { return sums[first + o]; }, total);
       for (int64_t i = begin; i < end; ++i) add_to(da, first / group * in + i, total[i - begin], accumulate_a);

@@ -5,6 +5,7 @@
 
 #include "kernels/common/onednn.h"
 #include "kernels/common/parallel.h"
+#include "kernels/common/sum_rows.h"
 
 namespace sluice::kernels {
 namespace {
@@ -153,20 +154,14 @@ Plan transposed_product_plan(const Problem& p, onednn::Library& lib) {
            {DNNL_ARG_DST, Role::kGradient, l.w, l.w}}};
 }
 
-/// db (+)= column sums of dz, in blocks of rows that are added in order.
+/// db (+)= column sums of dz.
 void column_sums(const CpuContext& c, const ConstRef& dz, const Ref& db, bool accumulate) {
-  constexpr int64_t kRows = 256, kCols = 1024;  // a stretch of a row is as long as a page
-  const int64_t rows = dz.dim(0), cols = dz.dim(1);
-  parallel_blocks(c, cols, kCols, [&](int64_t begin, int64_t end) {
-    float total[kCols] = {};
-    for (int64_t first = 0; first < rows; first += kRows) {
-      float part[kCols] = {};
-      for (int64_t r = first; r < std::min(rows, first + kRows); ++r) {
-        const float* row = dz.as<float>() + r * cols + begin;
-        for (int64_t j = 0; j < end - begin; ++j) part[j] += row[j];
-      }
-      for (int64_t j = 0; j < kCols; ++j) total[j] += part[j];
-    }
+  constexpr int64_t kCols = 1024;  // a stretch of a row is as long as a page
+  const Matrix<float> rows{dz.as<float>(), dz.dim(0), dz.dim(1)};
+  parallel_blocks(c, rows.cols, kCols, [&](int64_t begin, int64_t end) {
+    float total[kCols];
+    sum_rows<kCols>(
+        rows, begin, end - begin, [](int64_t) { return 1.0f; }, total);
     float* out = db.as<float>() + begin;
     for (int64_t j = 0; j < end - begin; ++j) out[j] = accumulate ? out[j] + total[j] : total[j];
   });
