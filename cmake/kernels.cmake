@@ -11,6 +11,8 @@ endmacro()
 
 sluice_kernel(activation)
 sluice_kernel(packed_relu)
+sluice_kernel(conv_taps)
+sluice_kernel(learning_indicator)
 sluice_kernel(add_sign)
 sluice_kernel(expand_signs)
 sluice_kernel(auxiliary_bias)

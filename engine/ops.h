@@ -7,8 +7,10 @@
 
 namespace sluice {
 
-// ---- activations, any shape ----
+// ---- activations, any shape; ReLU keeps one bit an element ----
 Var activation(Ctx& c, const Var& x, Act act);
+/// max(x + residual, 0), equal shapes, in one pass.
+Var add_relu(Ctx& c, const Var& x, const Var& residual);
 
 // ---- weight gradients from less than the input (auxiliary activations; Woo and Jeon, ICLR 2023) ----
 /// What is added to a layer's input and, alone, kept for its weight gradient. Gradients of inputs and biases stay
@@ -25,7 +27,7 @@ struct WeightRule {
   bool after_relu = false;  // kSign: no input is negative, so the sign of 0 is 0; else it is -1
   bool faithful =
       false;          // kSign: forward takes the sign of 0 for 0, as the authors' first code, whatever backward does
-  Param auxiliary{};  // kBias: [in]
+  Param auxiliary{};  // kBias: [in], of a convolution [C]
 };
 
 // ---- linear: y = act(x w^T + b) ----
@@ -46,9 +48,11 @@ struct Conv2dParams {
   Param weight;  // [K, R, S, C / groups]
   Param bias;    // [K]; index -1: none
   Conv2dSpec spec;
+  WeightRule rule{};  // groups of 1 only; the auxiliary activation is added before the zeroes of the padding
 };
-/// x [N, H, W, C] -> [N, P, Q, K].
-Var conv2d(Ctx& c, const Var& x, const Conv2dParams& p);
+/// x [N, H, W, C] -> [N, P, Q, K]. `residual` as x: an earlier activation that x is a sum of; the weight gradient is
+/// taken from it and x is not kept (auxiliary residual activation). It is kept once, however many layers are given it.
+Var conv2d(Ctx& c, const Var& x, const Conv2dParams& p, const Tensor& residual = {});
 
 // ---- batch norm over all but the last dimension, with ReLU and a residual fused behind ----
 struct BatchNormParams {
@@ -72,8 +76,9 @@ Var layer_norm(Ctx& c, const Var& x, const LayerNormParams& p);
 // ---- attention ----
 struct AttentionSpec {
   int heads = 1;
-  float dropout = 0;  // on the probabilities, in training
-  uint64_t path = 0;  // the hash of the op's path
+  float dropout = 0;       // on the probabilities, in training
+  uint64_t path = 0;       // the hash of the op's path
+  bool recompute = false;  // qkv alone is kept, the output is made again in backward
 };
 /// qkv [B, T, 3 d] -> [B, T, d]: softmax(Q K^T / sqrt(d / heads)) V for each head; Q, K and V of all heads lie side by
 /// side. mask [B, T] u8, not 0: may be attended to; undefined: all may. Where a sample has no such key, each position

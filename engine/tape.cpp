@@ -42,6 +42,10 @@ Var Tape::record(std::unique_ptr<Function> f, Tensor out, std::initializer_list<
   return {std::move(out), append(std::move(f), inputs.begin(), inputs.size(), 1, has_weights)};
 }
 
+Var Tape::record(std::unique_ptr<Function> f, Tensor out, const std::vector<Var>& inputs, bool has_weights) {
+  return {std::move(out), append(std::move(f), inputs.data(), inputs.size(), 1, has_weights)};
+}
+
 std::vector<Var> Tape::record_outputs(std::unique_ptr<Function> f, std::vector<Tensor> outs,
                                       const std::vector<Var>& inputs, bool has_weights) {
   assert(outs.size() > 1);

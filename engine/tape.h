@@ -77,6 +77,7 @@ class Tape {
   /// Appends a function of `inputs`; its output is returned as a Var. A function with no input on the tape and no
   /// weights is still recorded only if `has_weights` (its weight half must run); else the output is a constant.
   Var record(std::unique_ptr<Function> f, Tensor out, std::initializer_list<Var> inputs, bool has_weights);
+  Var record(std::unique_ptr<Function> f, Tensor out, const std::vector<Var>& inputs, bool has_weights);
   /// The same for a function of several outputs, in the order of `outs`. Backward runs it once, as soon as every
   /// reader of every output has run, if a gradient reached any of them.
   std::vector<Var> record_outputs(std::unique_ptr<Function> f, std::vector<Tensor> outs, const std::vector<Var>& inputs,
@@ -109,6 +110,14 @@ class Tape {
   std::vector<Node> nodes_;
 };
 
+/// What a part of a network that runs twice (engine/recompute.h) makes in its first run only: the statistics of its
+/// batch norms, in order.
+struct Replay {
+  std::vector<Saved> kept;
+  bool again = false;  // the second run
+  size_t next = 0;     // of kept, in the second run
+};
+
 /// What a forward pass is given. `tape` null: evaluation, nothing is recorded or kept.
 struct Ctx {
   Stream stream;
@@ -118,6 +127,8 @@ struct Ctx {
   Tape* tape = nullptr;
   Rng rng{};
   bool training = false;
+  Replay* replay = nullptr;                   // while a part runs that will run again
+  std::vector<Tensor>* indicators = nullptr;  // layers with a weight rule append their learning indicators, f32 [rows]
 
   Tensor empty(Shape shape, DType dtype = DType::kF32, MemoryTag tag = MemoryTag::kActivations) const {
     return Tensor::empty(stream, shape, dtype, tag);

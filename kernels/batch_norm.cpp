@@ -18,14 +18,16 @@ struct Layout {
   explicit Layout(const Shape& s) : rows(s.rows()), channels(s.cols()) {
     repeat = channels > 0 && channels < kLine ? (kLine + channels - 1) / channels : 1;
     width = repeat * channels;
-    block_rows = std::max(kDepth, kBlock / std::max<int64_t>(1, width)) * repeat;
+    block_rows = std::max(kDepth, kBlock / std::max<int64_t>(1, width) / 8 * 8) * repeat;  // whole bytes of bits
     blocks = channels > 0 ? (rows + block_rows - 1) / block_rows : 0;
   }
   int64_t rows_of(int64_t block) const { return std::min(block_rows, rows - block * block_rows); }
+  int64_t begin(int64_t block) const { return block * block_rows * channels; }
+  int64_t end(int64_t block) const { return begin(block) + rows_of(block) * channels; }
   /// f(offset, lines, width) for the whole lines of a block's first rows, then for the rest as lines of one row.
   template <class F>
   void lines(int64_t block, int64_t count, F&& f) const {
-    const int64_t whole = count / repeat, first = block * block_rows * channels;
+    const int64_t whole = count / repeat, first = begin(block);
     f(first, whole, width);
     f(first + whole * width, count - whole * repeat, channels);
   }
@@ -156,34 +158,26 @@ void combine(const Layout& l, float* blocks, double* mean, double* square) {
   }
 }
 
-/// dz, the gradient in front of ReLU, and the recomputed or saved value that says where ReLU was open.
+/// dz, the gradient in front of ReLU, and the recomputed value that says where ReLU was open.
 template <class T, BatchNormMask M>
 struct Gradient {
-  const T *x, *dy, *y;
+  const T *x, *dy;
   const float *mean, *scale, *shift;  // [width]
 
   float operator()(int64_t i, int64_t j) const {
     const float d = float(dy[i]);
     if constexpr (M == BatchNormMask::kFromInput)
       return batch_norm_value(float(x[i]), mean[j], scale[j], shift[j]) > 0.0f ? d : 0.0f;
-    if constexpr (M == BatchNormMask::kFromOutput) return float(y[i]) > 0.0f ? d : 0.0f;
     return d;
   }
-  Gradient at(int64_t first) const {
-    return {x + first, dy + first, M == BatchNormMask::kFromOutput ? y + first : y, mean, scale, shift};
-  }
+  Gradient at(int64_t first) const { return {x + first, dy + first, mean, scale, shift}; }
 };
 
+/// What bits mask is masked before the sums, block by block: kNone for them.
 template <class F>
 void visit_mask(BatchNormMask m, F&& f) {
-  switch (m) {
-    case BatchNormMask::kNone:
-      return f.template operator()<BatchNormMask::kNone>();
-    case BatchNormMask::kFromInput:
-      return f.template operator()<BatchNormMask::kFromInput>();
-    case BatchNormMask::kFromOutput:
-      return f.template operator()<BatchNormMask::kFromOutput>();
-  }
+  if (m == BatchNormMask::kFromInput) return f.template operator()<BatchNormMask::kFromInput>();
+  f.template operator()<BatchNormMask::kNone>();
 }
 
 /// sum[j] += dz, product[j] += dz (x - mean) over some lines; dz is stored where `out` is given.
@@ -193,6 +187,23 @@ void add_gradients(const Gradient<T, M>& dz, T* out, int64_t lines, int64_t widt
     const float d = dz(i, j);
     if constexpr (kStore) store(out[i], d);
     return Pair{d, d * (float(dz.x[i]) - dz.mean[j])};
+  });
+}
+
+/// out = dy where the bit is set, and the bits of y; elements [begin, end) of a block.
+template <class T>
+void mask_by_bits(const uint8_t* bits, const T* dy, T* out, int64_t begin, int64_t end) {
+  for_eights(begin, end, [=](int64_t i, auto count) {
+    const int32_t byte = bits[i / 8];
+    for (int64_t k = 0; k < count; ++k) store(out[i + k], (byte >> k & 1) != 0 ? float(dy[i + k]) : 0.0f);
+  });
+}
+template <class T>
+void pack_positive(const T* y, uint8_t* bits, int64_t begin, int64_t end) {
+  for_eights(begin, end, [=](int64_t i, auto count) {
+    float v[8] = {};
+    for (int64_t k = 0; k < count; ++k) v[k] = float(y[i + k]);
+    bits[i / 8] = positive_bits(v);
   });
 }
 
@@ -247,6 +258,7 @@ void BatchNormApply::cpu<kIsa>(CpuContext& c) const {
           }
         }
       });
+      if (bits.defined()) pack_positive(y.as<T>(), bits.as<uint8_t>(), l.begin(b), l.end(b));
     });
   };
   visit_float(x.dtype, [&]<class T>() {
@@ -267,8 +279,10 @@ void BatchNormGradSums::cpu<kIsa>(CpuContext& c) const {
   float* blocks = l.spread(row(stats, BatchNormRow::kShift), shift);
   visit_float(x.dtype, [&]<class T>() {
     visit_mask(mask, [&]<BatchNormMask M>() {
-      const Gradient<T, M> dz{x.as<T>(), dy.as<T>(), y.as<T>(), mean, scale, shift};
-      parallel_for(c, l.blocks, [&, out = dresidual.as<T>()](int64_t b) {
+      const bool packed = mask == BatchNormMask::kFromBits;
+      const Gradient<T, M> dz{x.as<T>(), packed ? dresidual.as<T>() : dy.as<T>(), mean, scale, shift};
+      parallel_for(c, l.blocks, [&, out = packed ? nullptr : dresidual.as<T>()](int64_t b) {
+        if (packed) mask_by_bits(bits.as<uint8_t>(), dy.as<T>(), dresidual.as<T>(), l.begin(b), l.end(b));
         float *sum = blocks + 2 * b * l.width, *product = sum + l.width;
         std::fill_n(sum, 2 * l.width, 0.0f);
         l.lines(b, l.rows_of(b), [&](int64_t first, int64_t lines, int64_t width) {
@@ -308,7 +322,7 @@ void BatchNormGradInput::cpu<kIsa>(CpuContext& c) const {
   }
   visit_float(x.dtype, [&]<class T>() {
     visit_mask(mask, [&]<BatchNormMask M>() {
-      const Gradient<T, M> all{x.as<T>(), dy.as<T>(), y.as<T>(), mean, scale, shift};
+      const Gradient<T, M> all{x.as<T>(), dy.as<T>(), mean, scale, shift};
       parallel_for(c, l.blocks, [&](int64_t b) {
         l.lines(b, l.rows_of(b), [&](int64_t first, int64_t lines, int64_t width) {
           for (int64_t i = first; i < first + lines * width; i += width) {

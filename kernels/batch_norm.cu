@@ -1,6 +1,7 @@
 // CUDA halves of batch norm. A thread keeps its channels' constants in registers and walks down the rows; sums go
 // through partial results per chunk of rows, combined in order by a second kernel. Aliasing as in the header.
 #include "kernels/batch_norm.h"
+#include "kernels/common/bits.cuh"
 #include "kernels/common/columns.cuh"
 #include "kernels/common/visit.h"
 
@@ -141,10 +142,47 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+/// The constants of the channels of eight elements, the first of channel `at`.
+struct EightChannels {
+  float mean[8], scale[8], shift[8];
+
+  __device__ EightChannels(const float* stats, int64_t at, int64_t channels) {
+    for (int k = 0; k < 8; ++k) {
+      mean[k] = stats[int64_t(BatchNormRow::kMean) * channels + at];
+      scale[k] = stats[int64_t(BatchNormRow::kScale) * channels + at];
+      shift[k] = stats[int64_t(BatchNormRow::kShift) * channels + at];
+      at = at + 1 < channels ? at + 1 : 0;
+    }
+  }
+};
+
+/// The end of a residual block, with the bits that its backward pass needs: in the order of memory, since a byte is of
+/// eight neighbours.
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    batch_norm_relu_bits_kernel(T* y, uint8_t* bits, const T* x, const T* residual, const float* stats,
+                                int64_t channels, int64_t n, bool packed) {
+  for_eights(n, [=](int64_t i) {
+    const EightChannels ch(stats, i % channels, channels);
+    const Eight<T> in = load_eight(x, i, n, packed);
+    Eight<float> e;
+    for (int k = 0; k < 8; ++k) e.v[k] = batch_norm_value(float(in.v[k]), ch.mean[k], ch.scale[k], ch.shift[k]);
+    if (residual != nullptr) {
+      const Eight<T> add = load_eight(residual, i, n, packed);
+      for (int k = 0; k < 8; ++k) e.v[k] += float(add.v[k]);
+    }
+    for (int k = 0; k < 8; ++k)
+      if (i + k >= n) e.v[k] = 0.0f;
+    bits[i / 8] = positive_bits(e);
+    store_eight(y, relu<T>(e), i, n, packed);
+  });
+}
+
 /// What the two backward kernels read, and dz, the gradient in front of ReLU.
 template <class T>
 struct BatchNormReads {
-  const T *x, *dy, *y;
+  const T *x, *dy;
+  const uint8_t* bits;
   const float* stats;
   BatchNormMask mask;
 };
@@ -168,9 +206,9 @@ struct BatchNormChannels {
     if (in.mask == BatchNormMask::kFromInput)
       for (int j = 0; j < N; ++j)
         d.v[j] = batch_norm_value(x.v[j], mean.v[j], scale.v[j], shift.v[j]) > 0.0f ? d.v[j] : 0.0f;
-    if (in.mask == BatchNormMask::kFromOutput) {
-      const Pack<float, N> y = load_floats<T, N>(in.y + i);
-      for (int j = 0; j < N; ++j) d.v[j] = y.v[j] > 0.0f ? d.v[j] : 0.0f;
+    if (in.mask == BatchNormMask::kFromBits) {  // N is 1, or divides 8 and i
+      const unsigned byte = unsigned(in.bits[i / 8]) >> (i % 8);
+      for (int j = 0; j < N; ++j) d.v[j] = (byte >> j & 1u) != 0 ? d.v[j] : 0.0f;
     }
     return d;
   }
@@ -263,9 +301,9 @@ void visit_columns(const ConstRef& x, F&& f, P... pointers) {
 }
 
 template <class T>
-BatchNormReads<T> reads(const ConstRef& x, const ConstRef& dy, const ConstRef& y, const ConstRef& stats,
+BatchNormReads<T> reads(const ConstRef& x, const ConstRef& dy, const ConstRef& bits, const ConstRef& stats,
                         BatchNormMask mask) {
-  return {x.as<T>(), dy.as<T>(), y.as<T>(), stats.as<float>(), mask};
+  return {x.as<T>(), dy.as<T>(), bits.as<uint8_t>(), stats.as<float>(), mask};
 }
 
 }  // namespace
@@ -301,7 +339,15 @@ void BatchNormRunning::cuda(CudaContext& c) const {
 }
 
 void BatchNormApply::cuda(CudaContext& c) const {
-  if (x.numel() == 0) return;
+  const int64_t n = x.numel();
+  if (n == 0) return;
+  if (bits.defined())
+    return visit_float(x.dtype, [&]<class T>() {
+      const Grid g = grid_for(c, packed_bytes(n));
+      launch_kernel(c, kName, batch_norm_relu_bits_kernel<T>, g.blocks, g.threads, 0, y.as<T>(), bits.as<uint8_t>(),
+                    x.as<T>(), residual.as<T>(), stats.as<float>(), x.shape.cols(), n,
+                    aligned_for(kPack<T>, y.as<T>(), x.as<T>(), residual.as<T>()));
+    });
   visit_columns(
       x,
       [&]<class T, int N>(const ColumnGrid& g) {
@@ -319,12 +365,12 @@ void BatchNormGradSums::cuda(CudaContext& c) const {
       [&]<class T, int N>(const ColumnGrid& g) {
         auto* partial = static_cast<float*>(c.workspace(size_t(g.chunks * 2 * channels) * sizeof(float)));
         launch_kernel(c, kName, batch_norm_grad_sums_kernel<T, N>, g.blocks(), kThreads, 0, partial, dresidual.as<T>(),
-                      reads<T>(x, dy, y, stats, mask), g);
+                      reads<T>(x, dy, bits, stats, mask), g);
         const ColumnGrid second = finish_grid(g.chunks, channels);
         launch_kernel(c, kName, batch_norm_finish_sums_kernel, second.blocks(), kThreads, 0, sums.as<float>(), partial,
                       second);
       },
-      x.data, dy.data, y.data, dresidual.data);
+      x.data, dy.data, dresidual.data);
 }
 
 void BatchNormGradInput::cuda(CudaContext& c) const {
@@ -333,9 +379,9 @@ void BatchNormGradInput::cuda(CudaContext& c) const {
       x,
       [&]<class T, int N>(const ColumnGrid& g) {
         launch_kernel(c, kName, batch_norm_grad_input_kernel<T, N>, g.blocks(), kThreads, 0, dx.as<T>(),
-                      reads<T>(x, dy, y, stats, mask), gamma.as<float>(), sums.as<float>(), g, training);
+                      reads<T>(x, dy, ConstRef{}, stats, mask), gamma.as<float>(), sums.as<float>(), g, training);
       },
-      x.data, dy.data, y.data, dx.data);
+      x.data, dy.data, dx.data);
 }
 
 void BatchNormGradParams::cuda(CudaContext& c) const {

@@ -4,6 +4,7 @@
 // Ioffe and Szegedy 2015. x is seen as [rows, C]. Aliasing: y may be x or residual; dx and dresidual may be dy.
 #pragma once
 
+#include "kernels/common/bits.h"
 #include "kernels/common/context.h"
 
 namespace sluice::kernels {
@@ -56,40 +57,41 @@ struct BatchNormRunning {
   void cuda(CudaContext&) const;
 };
 
-/// y = relu?(batch_norm_value(x) + residual?).
+/// y = relu?(batch_norm_value(x) + residual?), and a bit for each element where ReLU is open.
 struct BatchNormApply {
   static constexpr const char* kName = "batch_norm_apply";
   ConstRef x;           // [..., C]; f32 or bf16
   ConstRef stats;       // [4, C] f32
   ConstRef residual{};  // as x; undefined: none
   Ref y;                // as x
+  Ref bits{};           // [packed_bytes(x.numel())] u8: y > 0; with ReLU only; undefined: not wanted
   bool relu = false;
 
   void check() const;
-  Operands operands() const { return {{x, stats, residual}, {y}}; }
+  Operands operands() const { return {{x, stats, residual}, {y, bits}}; }
   Cost cost() const { return operands().once(x.numel() * 4); }
   template <Isa>
   void cpu(CpuContext&) const;
   void cuda(CudaContext&) const;
 };
 
-/// Where dz, the gradient in front of ReLU, comes from: dy where ReLU was open. With a residual that is where the
-/// output y is positive; without one it is recomputed from x, which is read anyway, so y need not be kept.
-enum class BatchNormMask : uint8_t { kNone, kFromInput, kFromOutput };
+/// Where dz, the gradient in front of ReLU, comes from: dy where ReLU was open. With a residual that is where the bits
+/// say so; without one it is recomputed from x, which is read anyway, so nothing need be kept.
+enum class BatchNormMask : uint8_t { kNone, kFromInput, kFromBits };
 
-/// sums = (sum dz, sum dz (x - mean)) per channel, and dresidual = dz where it is wanted.
+/// sums = (sum dz, sum dz (x - mean)) per channel, and dresidual = dz where it is wanted, and always with bits.
 struct BatchNormGradSums {
   static constexpr const char* kName = "batch_norm_grad_sums";
   ConstRef x;       // [..., C]; f32 or bf16
   ConstRef dy;      // as x
-  ConstRef y{};     // as x; with kFromOutput only
+  ConstRef bits{};  // [packed_bytes(x.numel())] u8; with kFromBits only
   ConstRef stats;   // [4, C] f32
   Ref sums;         // [2, C] f32
   Ref dresidual{};  // as x; undefined: not wanted
   BatchNormMask mask = BatchNormMask::kNone;
 
   void check() const;
-  Operands operands() const { return {{x, dy, y, stats}, {sums, dresidual}}; }
+  Operands operands() const { return {{x, dy, bits, stats}, {sums, dresidual}}; }
   Cost cost() const { return operands().once(x.numel() * 6); }
   template <Isa>
   void cpu(CpuContext&) const;
@@ -100,18 +102,17 @@ struct BatchNormGradSums {
 /// are constants, dx = gamma inv_std dz.
 struct BatchNormGradInput {
   static constexpr const char* kName = "batch_norm_grad_input";
-  ConstRef x;      // [..., C]; f32 or bf16
-  ConstRef dy;     // as x; dresidual of the sums (with kNone) where that was wanted
-  ConstRef y{};    // as x; with kFromOutput only
-  ConstRef stats;  // [4, C] f32
-  ConstRef gamma;  // [C] f32: the version that the backward pass uses
-  ConstRef sums;   // [2, C] f32
-  Ref dx;          // as x
-  BatchNormMask mask = BatchNormMask::kNone;
+  ConstRef x;                                 // [..., C]; f32 or bf16
+  ConstRef dy;                                // as x; dresidual of the sums (with kNone) where that was wanted
+  ConstRef stats;                             // [4, C] f32
+  ConstRef gamma;                             // [C] f32: the version that the backward pass uses
+  ConstRef sums;                              // [2, C] f32
+  Ref dx;                                     // as x
+  BatchNormMask mask = BatchNormMask::kNone;  // not kFromBits
   bool training = true;
 
   void check() const;
-  Operands operands() const { return {{x, dy, y, stats, gamma, sums}, {dx}}; }
+  Operands operands() const { return {{x, dy, stats, gamma, sums}, {dx}}; }
   Cost cost() const { return operands().once(x.numel() * 8); }
   template <Isa>
   void cpu(CpuContext&) const;
@@ -150,12 +151,6 @@ inline void expect_channels(const char* op, const ConstRef& x) {
   expect_float(op, "x", x.dtype);
   if (x.shape.rank() < 2) throw ShapeError(str(op, ": x has shape ", x.shape.text(), ", expected [..., channels]"));
 }
-inline void expect_mask(const char* op, const ConstRef& x, const ConstRef& y, BatchNormMask mask) {
-  if ((mask == BatchNormMask::kFromOutput) != y.defined() && x.numel() > 0)
-    throw ShapeError(
-        str(op, ": y is ", y.defined() ? "given" : "missing", ", expected with a mask from the output only"));
-  if (y.defined()) expect_like(op, "y", y, x);
-}
 }  // namespace detail
 
 inline void BatchNormStatistics::check() const {
@@ -183,11 +178,18 @@ inline void BatchNormApply::check() const {
   detail::expect_per_channel(kName, "stats", stats, {4, x.shape.cols()});
   if (residual.defined()) detail::expect_like(kName, "residual", residual, x);
   detail::expect_like(kName, "y", y, x);
+  if (!bits.defined()) return;
+  if (!relu) throw ShapeError("batch_norm_apply: bits without ReLU");
+  expect_bits(kName, bits, x.numel());
 }
 inline void BatchNormGradSums::check() const {
   detail::expect_channels(kName, x);
   detail::expect_like(kName, "dy", dy, x);
-  detail::expect_mask(kName, x, y, mask);
+  if (mask == BatchNormMask::kFromBits) {
+    expect_bits(kName, bits, x.numel());
+    if (!dresidual.defined() && x.numel() > 0)
+      throw ShapeError("batch_norm_grad_sums: dresidual is missing, expected with a mask from bits");
+  }
   detail::expect_per_channel(kName, "stats", stats, {4, x.shape.cols()});
   detail::expect_per_channel(kName, "sums", sums, {2, x.shape.cols()});
   if (dresidual.defined()) detail::expect_like(kName, "dresidual", dresidual, x);
@@ -195,7 +197,8 @@ inline void BatchNormGradSums::check() const {
 inline void BatchNormGradInput::check() const {
   detail::expect_channels(kName, x);
   detail::expect_like(kName, "dy", dy, x);
-  detail::expect_mask(kName, x, y, mask);
+  if (mask == BatchNormMask::kFromBits)
+    throw ShapeError("batch_norm_grad_input: a mask from bits, expected the masked gradient that the sums stored");
   detail::expect_per_channel(kName, "stats", stats, {4, x.shape.cols()});
   detail::expect_per_channel(kName, "gamma", gamma, {x.shape.cols()});
   detail::expect_per_channel(kName, "sums", sums, {2, x.shape.cols()});

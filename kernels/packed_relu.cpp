@@ -9,15 +9,18 @@ namespace sluice::kernels {
 template <>
 void PackedRelu::cpu<kIsa>(CpuContext& c) const {
   visit_float(x.dtype, [&]<class T>() {
-    const T* in = x.as<T>();
+    const T *in = x.as<T>(), *add = residual.as<T>();
     T* out = y.as<T>();
     uint8_t* packed = bits.as<uint8_t>();
     parallel_blocks(c, x.numel(), 16384, [=](int64_t begin, int64_t end) {
       for_eights(begin, end, [=](int64_t i, auto count) {
         float v[8] = {};
         for (int64_t k = 0; k < count; ++k) v[k] = float(in[i + k]);
-        packed[i / 8] = positive_bits(v);
-        for (int64_t k = 0; k < count; ++k) store(out[i + k], v[k] > 0.0f ? v[k] : 0.0f);
+        if (add != nullptr)
+          for (int64_t k = 0; k < count; ++k) v[k] += float(add[i + k]);
+        if (packed != nullptr) packed[i / 8] = positive_bits(v);
+        if (out == nullptr) return;
+        for (int64_t k = 0; k < count; ++k) store(out[i + k], v[k] < 0.0f ? 0.0f : v[k]);  // NaN passes
       });
     });
   });

@@ -7,17 +7,17 @@ namespace sluice::kernels {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    packed_relu_kernel(T* y, uint8_t* bits, const T* x, int64_t n, bool packed) {
+    packed_relu_kernel(T* y, uint8_t* bits, const T* x, const T* residual, int64_t n, bool packed) {
   for_eights(n, [=](int64_t i) {
-    Eight<T> e = load_eight(x, i, n, packed);
-    unsigned byte = 0;
-    for (int k = 0; k < 8; ++k) {
-      const bool positive = float(e.v[k]) > 0.0f;
-      byte |= unsigned(positive) << k;
-      if (!positive) e.v[k] = T(0.0f);
+    const Eight<T> in = load_eight(x, i, n, packed);
+    Eight<float> e;
+    for (int k = 0; k < 8; ++k) e.v[k] = float(in.v[k]);
+    if (residual != nullptr) {
+      const Eight<T> add = load_eight(residual, i, n, packed);
+      for (int k = 0; k < 8; ++k) e.v[k] += float(add.v[k]);
     }
-    store_eight(y, e, i, n, packed);
-    bits[i / 8] = uint8_t(byte);
+    if (bits != nullptr) bits[i / 8] = positive_bits(e);
+    if (y != nullptr) store_eight(y, relu<T>(e), i, n, packed);
   });
 }
 
@@ -38,8 +38,8 @@ void PackedRelu::cuda(CudaContext& c) const {
   if (n == 0) return;
   visit_float(x.dtype, [&]<class T>() {
     const Grid g = grid_for(c, packed_bytes(n));
-    launch_kernel(c, kName, packed_relu_kernel<T>, g.blocks, g.threads, 0, y.as<T>(), bits.as<uint8_t>(), x.as<T>(), n,
-                  aligned_for(kPack<T>, x.as<T>(), y.as<T>()));
+    launch_kernel(c, kName, packed_relu_kernel<T>, g.blocks, g.threads, 0, y.as<T>(), bits.as<uint8_t>(), x.as<T>(),
+                  residual.as<T>(), n, aligned_for(kPack<T>, x.as<T>(), y.as<T>(), residual.as<T>()));
   });
 }
 

@@ -1,5 +1,5 @@
-// y = max(x, 0) and the one bit an element that its gradient needs, in one pass; dx = dy where the bit is set. y may be
-// x, dx may be dy.
+// y = max(x + residual, 0) and the one bit an element that its gradient needs, in one pass; dx = dy where the bit is
+// set. y may be x or the residual, dx may be dy.
 #pragma once
 
 #include "kernels/common/bits.h"
@@ -9,18 +9,25 @@ namespace sluice::kernels {
 
 struct PackedRelu {
   static constexpr const char* kName = "packed_relu";
-  ConstRef x;  // any shape; f32 or bf16
-  Ref y;       // as x
-  Ref bits;    // [packed_bytes(x.numel())] u8: x > 0
+  ConstRef x;           // any shape; f32 or bf16
+  ConstRef residual{};  // as x; undefined: 0
+  Ref y{};              // as x; undefined: the bits alone are wanted
+  Ref bits{};           // [packed_bytes(x.numel())] u8: x + residual > 0; undefined: not wanted
 
   void check() const {
     expect_float(kName, "x", x.dtype);
-    expect_dtype(kName, "y", y.dtype, x.dtype);
-    expect_shape(kName, "y", y.shape, x.shape);
-    expect_bits(kName, bits, x.numel());
+    if (residual.defined()) {
+      expect_dtype(kName, "residual", residual.dtype, x.dtype);
+      expect_shape(kName, "residual", residual.shape, x.shape);
+    }
+    if (y.defined()) {
+      expect_dtype(kName, "y", y.dtype, x.dtype);
+      expect_shape(kName, "y", y.shape, x.shape);
+    }
+    if (bits.defined()) expect_bits(kName, bits, x.numel());
   }
-  Operands operands() const { return {{x}, {y, bits}}; }
-  Cost cost() const { return operands().once(x.numel()); }
+  Operands operands() const { return {{x, residual}, {y, bits}}; }
+  Cost cost() const { return operands().once(x.numel() * (residual.defined() ? 2 : 1)); }
   template <Isa>
   void cpu(CpuContext&) const;
   void cuda(CudaContext&) const;

@@ -5,7 +5,7 @@
 
 namespace sluice {
 
-Conv2d::Conv2d(Init init, Shape2d shape, Conv2dSpec spec, bool bias) {
+Conv2d::Conv2d(Init init, Shape2d shape, Conv2dSpec spec, bool bias, const WeightRule& rule) {
   if (spec.groups < 1 || shape.in % spec.groups != 0 || shape.out % spec.groups != 0)
     throw ShapeError(
         str(init.path(), ": ", shape.in, " -> ", shape.out, " channels do not split into ", spec.groups, " groups"));
@@ -14,6 +14,10 @@ Conv2d::Conv2d(Init init, Shape2d shape, Conv2dSpec spec, bool bias) {
   params_.weight = init.param("weight", {shape.out, shape.window, shape.window, shape.in / spec.groups}, initial);
   if (bias) params_.bias = init.param("bias", {shape.out}, initial);
   params_.spec = spec;
+  params_.rule = rule;
+  if (rule.from == Auxiliary::kBias)
+    params_.rule.auxiliary =
+        init.param("auxiliary_bias", {shape.in}, InitialValue::uniform(1.0f / std::sqrt(float(shape.in))));
 }
 
 }  // namespace sluice

@@ -12,29 +12,30 @@ using kernels::BatchNormMask;
 
 struct BatchNormFn final : Function {
   GradList backward_input(Tensor dy, BackwardCtx& c) override {
-    Tensor sum = c.empty({2, stats.tensor().dim(1)}), dresidual;
-    if (needs(1)) dresidual = mask == BatchNormMask::kNone || dy.unique() ? dy : c.empty(dy.shape(), dy.dtype());
-    const bool store = needs(1) && mask != BatchNormMask::kNone;  // without ReLU the residual's gradient is dy itself
+    Tensor sum = c.empty({2, stats.tensor().dim(1)});
+    const bool store = mask == BatchNormMask::kFromBits;  // without ReLU the residual's gradient is dy itself
+    Tensor dz;
+    if (store) dz = dy.unique() ? dy : c.empty(dy.shape(), dy.dtype());
     launch(kernels::BatchNormGradSums{.x = x.cref(),
                                       .dy = dy.cref(),
-                                      .y = y.cref(),
+                                      .bits = bits.cref(),
                                       .stats = stats.cref(),
                                       .sums = sum.ref(),
-                                      .dresidual = store ? dresidual.ref() : Ref{},
+                                      .dresidual = dz.ref(),
                                       .mask = mask},
            c.stream);
     sums = Saved(sum, SaveKind::kDeferred, &c.ledger);
     if (store) {  // from here on the masked gradient
-      dy = dresidual;
+      dy = std::move(dz);
       mask = BatchNormMask::kNone;
-      y.reset();
+      bits.reset();
     }
+    const Tensor dresidual = needs(1) ? dy : Tensor();
     Tensor dx;
     if (needs(0)) {
       dx = dy.unique() ? dy : c.empty(dy.shape(), dy.dtype());
       launch(kernels::BatchNormGradInput{.x = x.cref(),
                                          .dy = dy.cref(),
-                                         .y = y.cref(),
                                          .stats = stats.cref(),
                                          .gamma = c.weights.at(params.gamma).ref,
                                          .sums = sum.cref(),
@@ -44,7 +45,6 @@ struct BatchNormFn final : Function {
              c.stream);
     }
     x.reset();
-    y.reset();
     return {dx, dresidual};
   }
   void backward_weight(BackwardCtx& c) override {
@@ -62,10 +62,11 @@ struct BatchNormFn final : Function {
   BatchNormParams params;
   BatchNormMask mask = BatchNormMask::kNone;
   bool training = true;
-  Saved x, y, stats, sums;
+  Saved x, bits, stats, sums;
 };
 
 Tensor statistics(Ctx& c, const Tensor& x, const BatchNormParams& p) {
+  if (c.training && c.replay != nullptr && c.replay->again) return c.replay->kept.at(c.replay->next++).tensor();
   Tensor stats = c.empty({4, x.shape().cols()});
   const ConstRef gamma = c.weight(p.gamma).ref, beta = c.weight(p.beta).ref;
   const Tensor mean = c.arena.buffer(p.running_mean), var = c.arena.buffer(p.running_var);
@@ -87,6 +88,7 @@ Tensor statistics(Ctx& c, const Tensor& x, const BatchNormParams& p) {
                                      .stats = stats.ref(),
                                      .eps = p.eps},
            c.stream);
+  if (c.training && c.replay != nullptr) c.replay->kept.push_back(c.save(SaveKind::kStats, stats));
   return stats;
 }
 
@@ -96,19 +98,24 @@ Var batch_norm(Ctx& c, const Var& x, const BatchNormParams& p, bool relu) { retu
 
 Var batch_norm(Ctx& c, const Var& x, const Var& residual, const BatchNormParams& p, bool relu) {
   const Tensor stats = statistics(c, x.value, p);
+  const bool record = c.recording({x, residual}, true), packs = record && relu && residual.value.defined();
   Tensor y = c.empty(x.shape(), x.value.dtype());
-  launch(
-      kernels::BatchNormApply{
-          .x = x.value.cref(), .stats = stats.cref(), .residual = residual.value.cref(), .y = y.ref(), .relu = relu},
-      c.stream);
-  if (!c.recording({x, residual}, true)) return {y};
+  const Tensor bits = packs ? c.empty({packed_bytes(x.shape().numel())}, DType::kU8) : Tensor();
+  launch(kernels::BatchNormApply{.x = x.value.cref(),
+                                 .stats = stats.cref(),
+                                 .residual = residual.value.cref(),
+                                 .y = y.ref(),
+                                 .bits = bits.ref(),
+                                 .relu = relu},
+         c.stream);
+  if (!record) return {y};
   auto f = std::make_unique<BatchNormFn>();
   f->params = p;
   f->training = c.training;
   f->x = c.save(SaveKind::kActivation, x.value);
   f->stats = c.save(SaveKind::kStats, stats);
-  if (relu) f->mask = residual.value.defined() ? BatchNormMask::kFromOutput : BatchNormMask::kFromInput;
-  if (f->mask == BatchNormMask::kFromOutput) f->y = c.save(SaveKind::kActivation, y);
+  if (relu) f->mask = packs ? BatchNormMask::kFromBits : BatchNormMask::kFromInput;
+  if (packs) f->bits = c.save(SaveKind::kBits, bits);
   return c.tape->record(std::move(f), y, {x, residual}, true);
 }
 

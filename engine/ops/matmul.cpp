@@ -6,6 +6,7 @@
 #include "engine/ops.h"
 #include "kernels/add_sign.h"
 #include "kernels/auxiliary_bias.h"
+#include "kernels/packed_relu.h"
 #include "kernels/sign_grad_weight.h"
 
 namespace sluice {
@@ -25,7 +26,11 @@ struct MatmulFn final : Function {
   GradList backward_input(Tensor dy, BackwardCtx& c) override {
     if (linear.act != Act::kNone) {
       const Tensor d = dy.unique() ? dy : c.empty(dy.shape(), dy.dtype());
-      launch(kernels::ActivationGrad{.kept = kept.cref(), .dy = dy.cref(), .dx = d.ref(), .act = linear.act}, c.stream);
+      if (linear.act == Act::kRelu)
+        launch(kernels::PackedReluGrad{.bits = kept.cref(), .dy = dy.cref(), .dx = d.ref()}, c.stream);
+      else
+        launch(kernels::ActivationGrad{.kept = kept.cref(), .dy = dy.cref(), .dx = d.ref(), .act = linear.act},
+               c.stream);
       dy = d;
       kept.reset();
     }
@@ -84,7 +89,7 @@ struct MatmulFn final : Function {
   }
   Linear linear;
   Shape input;
-  Saved x, kept, dz;  // x: the input, or its packed signs, or nothing
+  Saved x, kept, dz;  // x: the input, or its packed signs, or nothing; kept: for the activation, bits for ReLU
 };
 
 /// x + epsilon sign(x), and the signs where they are wanted.
@@ -101,6 +106,13 @@ Signed add_sign(const Ctx& c, const Tensor& x, const WeightRule& rule, bool keep
                           .of_zero = rule.after_relu || rule.faithful ? 0.0f : -1.0f},
          c.stream);
   return s;
+}
+
+/// A bit for each element, y > 0.
+Tensor positive_bits(const Ctx& c, const Tensor& y) {
+  Tensor bits = c.empty({packed_bytes(y.shape().numel())}, DType::kU8);
+  launch(kernels::PackedRelu{.x = y.cref(), .bits = bits.ref()}, c.stream);
+  return bits;
 }
 
 /// The bias of a layer whose input a learned vector is added to.
@@ -143,7 +155,10 @@ Var matmul(Ctx& c, const Var& x, const Linear& l) {
   f->input = x.shape();
   if (l.rule.from == Auxiliary::kNone) f->x = c.save(SaveKind::kActivation, x.value);
   if (l.rule.from == Auxiliary::kSign) f->x = c.save(SaveKind::kBits, in.bits);
-  if (l.act != Act::kNone) f->kept = c.save(SaveKind::kActivation, kept);
+  if (l.act == Act::kRelu)
+    f->kept = c.save(SaveKind::kBits, positive_bits(c, y));
+  else if (l.act != Act::kNone)
+    f->kept = c.save(SaveKind::kActivation, kept);
   return c.tape->record(std::move(f), y, {x}, true);
 }
 

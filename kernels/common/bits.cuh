@@ -38,6 +38,20 @@ __device__ inline void store_eight(T* p, const Eight<T>& e, int64_t i, int64_t n
     if (i + k < n) p[i + k] = e.v[k];
 }
 
+/// Bit k: v[k] > 0.
+__device__ inline uint8_t positive_bits(const Eight<float>& e) {
+  unsigned byte = 0;
+  for (int k = 0; k < 8; ++k) byte |= unsigned(e.v[k] > 0.0f) << k;
+  return uint8_t(byte);
+}
+/// max(v, 0); NaN passes, so that it is noticed.
+template <class T>
+__device__ inline Eight<T> relu(const Eight<float>& e) {
+  Eight<T> y;
+  for (int k = 0; k < 8; ++k) y.v[k] = T(e.v[k] < 0.0f ? 0.0f : e.v[k]);
+  return y;
+}
+
 /// f(i) for the first element of each eight of [0, n).
 template <class F>
 __device__ inline void for_eights(int64_t n, F f) {

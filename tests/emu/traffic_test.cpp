@@ -158,14 +158,19 @@ TEST_P(TrafficTest, BatchNorm) {
   expect_traffic(
       kernels::BatchNormApply{.x = x.cref(), .stats = stats.cref(), .residual = dy.cref(), .y = y.ref(), .relu = true},
       {.read = -kVector, .loads = 2.5, .why = constants});
+  const Tensor bits = Tensor::empty(s, {packed_bytes(kRows * kCols)}, DType::kU8);
+  expect_traffic(
+      kernels::BatchNormApply{
+          .x = x.cref(), .stats = stats.cref(), .residual = dy.cref(), .y = y.ref(), .bits = bits.ref(), .relu = true},
+      {.read = -kVector, .loads = 4, .why = "each element loads the constants of its channel"});
   using enum kernels::BatchNormMask;
   expect_traffic(kernels::BatchNormGradSums{.x = x.cref(),
                                             .dy = dy.cref(),
-                                            .y = y.cref(),
+                                            .bits = bits.cref(),
                                             .stats = stats.cref(),
                                             .sums = sums.ref(),
-                                            .dresidual = x.ref(),
-                                            .mask = kFromOutput},
+                                            .dresidual = y.ref(),
+                                            .mask = kFromBits},
                  {.read = 2 * kChunks * kVector, .written = 2 * kChunks * kVector, .loads = 2.5, .why = constants});
   expect_traffic(kernels::BatchNormGradInput{.x = x.cref(),
                                              .dy = dy.cref(),

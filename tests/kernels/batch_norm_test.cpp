@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "tests/kernels/packed_bits.h"
 #include "tests/kernels/recorded.h"
 
 namespace sluice::test::batch_norm_test {
@@ -75,6 +76,7 @@ struct Case {
         beta(random(s, {channels}, 5)),
         stats(s, {4, channels}),
         y(s, {rows, channels}, t),
+        bits(s, {packed_bytes(rows * channels)}, DType::kU8),
         sums(s, {2, channels}),
         dresidual(s, {rows, channels}, t),
         dx(s, {rows, channels}, t),
@@ -87,30 +89,29 @@ struct Case {
                                    .stats = stats.ref(),
                                    .residual = fusion.residual ? residual.cref() : ConstRef{},
                                    .y = y.ref(),
+                                   .bits = packs() ? bits.ref() : Ref{},
                                    .relu = fusion.relu},
            s);
   }
   void backward(const Stream& s, bool training) const {
     using kernels::BatchNormMask;
     BatchNormMask mask = BatchNormMask::kNone;
-    if (fusion.relu) mask = fusion.residual ? BatchNormMask::kFromOutput : BatchNormMask::kFromInput;
-    const ConstRef out = mask == BatchNormMask::kFromOutput ? ConstRef(y.ref()) : ConstRef{};
+    if (fusion.relu) mask = packs() ? BatchNormMask::kFromBits : BatchNormMask::kFromInput;
     launch(kernels::BatchNormGradSums{.x = x.cref(),
                                       .dy = dy.cref(),
-                                      .y = out,
+                                      .bits = packs() ? bits.ref() : Ref{},
                                       .stats = stats.ref(),
                                       .sums = sums.ref(),
                                       .dresidual = fusion.residual ? dresidual.ref() : Ref{},
                                       .mask = mask},
            s);
     launch(kernels::BatchNormGradInput{.x = x.cref(),
-                                       .dy = dy.cref(),
-                                       .y = out,
+                                       .dy = packs() ? dresidual.ref() : Ref(dy.ref()),
                                        .stats = stats.ref(),
                                        .gamma = gamma.cref(),
                                        .sums = sums.ref(),
                                        .dx = dx.ref(),
-                                       .mask = mask,
+                                       .mask = packs() ? BatchNormMask::kNone : mask,
                                        .training = training},
            s);
     launch(
@@ -138,11 +139,17 @@ struct Case {
     if (fusion.residual) expect_close(to_double(s, dresidual.tensor()), r.dresidual, limit);
     expect_close(to_double(s, dgamma.tensor()), r.dgamma, limit);
     expect_close(to_double(s, dbeta.tensor()), r.dbeta, limit);
-    for (const Guarded* g : {&stats, &y, &sums, &dresidual, &dx, &dgamma, &dbeta}) g->check();
+    if (packs()) {
+      EXPECT_EQ(to_double(s, bits.tensor()), packed(positive(to_double(s, y.tensor()))));
+    }
+    for (const Guarded* g : {&stats, &y, &bits, &sums, &dresidual, &dx, &dgamma, &dbeta}) g->check();
   }
 
+  /// The last pass of a residual block.
+  bool packs() const { return fusion.relu && fusion.residual; }
+
   Tensor x, dy, residual, gamma, beta;
-  Guarded stats, y, sums, dresidual, dx, dgamma, dbeta;
+  Guarded stats, y, bits, sums, dresidual, dx, dgamma, dbeta;
   Fusion fusion;
 };
 
@@ -268,12 +275,13 @@ TEST_P(BatchNormTest, OutputsMayTakeThePlaceOfInputs) {
                                  .stats = run.stats.ref(),
                                  .residual = run.residual.cref(),
                                  .y = run.residual.ref(),
+                                 .bits = run.bits.ref(),
                                  .relu = true},
          s);
-  const auto mask = kernels::BatchNormMask::kFromOutput;
+  const auto mask = kernels::BatchNormMask::kFromBits;
   launch(kernels::BatchNormGradSums{.x = run.x.cref(),
                                     .dy = run.dy.cref(),
-                                    .y = run.residual.cref(),
+                                    .bits = run.bits.ref(),
                                     .stats = run.stats.ref(),
                                     .sums = run.sums.ref(),
                                     .dresidual = run.dy.ref(),
@@ -336,9 +344,33 @@ TEST_P(BatchNormTest, WrongShapesAndDtypesAreRefused) {
                                                  .dy = run.dy.cref(),
                                                  .stats = run.stats.ref(),
                                                  .sums = run.sums.ref(),
-                                                 .mask = kernels::BatchNormMask::kFromOutput},
+                                                 .mask = kernels::BatchNormMask::kFromBits},
+                      s),
+               Error);
+  EXPECT_THROW(launch(kernels::BatchNormGradSums{.x = run.x.cref(),
+                                                 .dy = run.dy.cref(),
+                                                 .bits = run.bits.ref(),
+                                                 .stats = run.stats.ref(),
+                                                 .sums = run.sums.ref(),
+                                                 .mask = kernels::BatchNormMask::kFromBits},
+                      s),
+               ShapeError)
+      << "nowhere to put the masked gradient";
+  EXPECT_THROW(launch(kernels::BatchNormGradInput{.x = run.x.cref(),
+                                                  .dy = run.dy.cref(),
+                                                  .stats = run.stats.ref(),
+                                                  .gamma = run.gamma.cref(),
+                                                  .sums = run.sums.ref(),
+                                                  .dx = run.dx.ref(),
+                                                  .mask = kernels::BatchNormMask::kFromBits},
                       s),
                ShapeError);
+  EXPECT_THROW(
+      launch(
+          kernels::BatchNormApply{
+              .x = run.x.cref(), .stats = run.stats.ref(), .y = run.y.ref(), .bits = run.bits.ref(), .relu = false},
+          s),
+      ShapeError);
 }
 
 // ---- the op ----
@@ -365,7 +397,7 @@ TEST_P(BatchNormTest, GradientsAgreeWithDifferences) {
     }
 }
 
-TEST_P(BatchNormTest, TheOutputIsKeptOnlyWhereTheMaskNeedsIt) {
+TEST_P(BatchNormTest, BehindAResidualOneBitAnElementIsKept) {
   const Stream s(device());
   const Declared d(8);
   for (const Fusion f : kFusions) {
@@ -374,11 +406,12 @@ TEST_P(BatchNormTest, TheOutputIsKeptOnlyWhereTheMaskNeedsIt) {
     Ctx c = pass.ctx();
     const Var x = pass.tape.leaf(random(s, {2, 3, 3, 8}, 1)), r = pass.tape.leaf(random(s, {2, 3, 3, 8}, 2));
     const Var y = batch_norm(c, x, f.residual ? r : Var{}, d.params, f.relu);
-    EXPECT_EQ(pass.ledger.bytes(SaveKind::kActivation), x.value.bytes() * (f.relu && f.residual ? 2 : 1));
+    EXPECT_EQ(pass.ledger.bytes(SaveKind::kActivation), x.value.bytes());
+    EXPECT_EQ(pass.ledger.bytes(SaveKind::kBits), f.relu && f.residual ? packed_bytes(y.shape().numel()) : 0);
     EXPECT_EQ(pass.ledger.bytes(SaveKind::kStats), 4 * 8 * 4);
     BackwardCtx b = pass.backward_ctx();
     pass.tape.backward_input({{y, random(s, y.shape(), 3)}}, b);
-    EXPECT_EQ(pass.ledger.bytes(SaveKind::kActivation), 0);
+    EXPECT_EQ(pass.ledger.bytes(SaveKind::kActivation) + pass.ledger.bytes(SaveKind::kBits), 0);
     EXPECT_EQ(pass.ledger.bytes(SaveKind::kDeferred), 2 * 8 * 4);
     pass.tape.backward_weight(b);
     EXPECT_EQ(pass.ledger.bytes(), 0);
