@@ -30,7 +30,7 @@ struct RecomputeFn final : Function {
   }
   void backward_weight(BackwardCtx& c) override { tape.backward_weight(c); }
 
-  Recomputed body;
+  RecomputedBody body;
   Rng rng;
   bool training = true;
   Replay replay;
@@ -40,7 +40,7 @@ struct RecomputeFn final : Function {
 
 }  // namespace
 
-Var recompute(Ctx& c, const std::vector<Var>& in, const Recomputed& body) {
+Var recompute(Ctx& c, const std::vector<Var>& in, const RecomputedBody& body) {
   assert(!in.empty() && in.size() <= kMostInputs);
   if (c.tape == nullptr || c.replay != nullptr) return body(c, in);  // within another such part: as the rest of it
   auto f = std::make_unique<RecomputeFn>();

@@ -156,23 +156,28 @@ struct EightChannels {
   }
 };
 
-/// The end of a residual block, with the bits that its backward pass needs: in the order of memory, since a byte is of
-/// eight neighbours.
+template <class T>
+struct BatchNormSum {
+  const T *x, *residual;
+  const float* stats;
+  int64_t channels, count;
+};
+
+/// The end of a residual block with the bits for backward, in the order of memory: a byte is of eight neighbours.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    batch_norm_relu_bits_kernel(T* y, uint8_t* bits, const T* x, const T* residual, const float* stats,
-                                int64_t channels, int64_t n, bool packed) {
+    batch_norm_relu_bits_kernel(T* y, uint8_t* bits, BatchNormSum<T> in, bool packed) {
+  const int64_t n = in.count;
   for_eights(n, [=](int64_t i) {
-    const EightChannels ch(stats, i % channels, channels);
-    const Eight<T> in = load_eight(x, i, n, packed);
+    const EightChannels ch(in.stats, i % in.channels, in.channels);
+    const Eight<T> x = load_eight(in.x, i, n, packed);
     Eight<float> e;
-    for (int k = 0; k < 8; ++k) e.v[k] = batch_norm_value(float(in.v[k]), ch.mean[k], ch.scale[k], ch.shift[k]);
-    if (residual != nullptr) {
-      const Eight<T> add = load_eight(residual, i, n, packed);
+    for (int k = 0; k < 8; ++k) e.v[k] = batch_norm_value(float(x.v[k]), ch.mean[k], ch.scale[k], ch.shift[k]);
+    if (in.residual != nullptr) {
+      const Eight<T> add = load_eight(in.residual, i, n, packed);
       for (int k = 0; k < 8; ++k) e.v[k] += float(add.v[k]);
     }
-    for (int k = 0; k < 8; ++k)
-      if (i + k >= n) e.v[k] = 0.0f;
+    for (int64_t k = n - i; k < 8; ++k) e.v[k] = 0.0f;  // spare bits
     bits[i / 8] = positive_bits(e);
     store_eight(y, relu<T>(e), i, n, packed);
   });
@@ -345,7 +350,7 @@ void BatchNormApply::cuda(CudaContext& c) const {
     return visit_float(x.dtype, [&]<class T>() {
       const Grid g = grid_for(c, packed_bytes(n));
       launch_kernel(c, kName, batch_norm_relu_bits_kernel<T>, g.blocks, g.threads, 0, y.as<T>(), bits.as<uint8_t>(),
-                    x.as<T>(), residual.as<T>(), stats.as<float>(), x.shape.cols(), n,
+                    BatchNormSum<T>{x.as<T>(), residual.as<T>(), stats.as<float>(), x.shape.cols(), n},
                     aligned_for(kPack<T>, y.as<T>(), x.as<T>(), residual.as<T>()));
     });
   visit_columns(

@@ -184,7 +184,8 @@ Prepared prepare(Ctx& c, const Tensor& x, const Conv2dParams& p, bool keep) {
 
 /// The layer's learning indicators, one a sample.
 void indicate(Ctx& c, const Tensor& x, const Conv2dParams& p, const Tensor& residual) {
-  if (c.indicators == nullptr || (p.rule.from == Auxiliary::kNone && !residual.defined())) return;
+  const bool from_residual = residual.defined() && residual.storage() != x.storage();  // of a group's first layer: x
+  if (c.indicators == nullptr || (p.rule.from == Auxiliary::kNone && !from_residual)) return;
   c.indicators->push_back(c.empty({x.dim(0)}));
   launch(kernels::LearningIndicator{.x = x.cref(),
                                     .residual = residual.cref(),

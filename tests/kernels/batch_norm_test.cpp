@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "tests/kernels/packed_bits.h"
-#include "tests/kernels/recorded.h"
 
 namespace sluice::test::batch_norm_test {
 namespace {
@@ -371,51 +370,6 @@ TEST_P(BatchNormTest, WrongShapesAndDtypesAreRefused) {
               .x = run.x.cref(), .stats = run.stats.ref(), .y = run.y.ref(), .bits = run.bits.ref(), .relu = false},
           s),
       ShapeError);
-}
-
-// ---- the op ----
-
-struct Declared {
-  Init init;
-  BatchNormParams params;
-  explicit Declared(int64_t channels)
-      : params{init.param("gamma", {channels}, {0.5f, 1.5f}), init.param("beta", {channels}, {-0.5f, 0.5f}),
-               init.buffer("mean", {channels}, 0.1f), init.buffer("var", {channels}, 0.7f)} {}
-};
-
-TEST_P(BatchNormTest, GradientsAgreeWithDifferences) {
-  const Stream s(device());
-  for (const bool training : {true, false})
-    for (const Fusion f : kFusions) {
-      SCOPED_TRACE(testing::Message() << training << f.relu << f.residual);
-      const Declared d(5);
-      check_gradients(s, d.init, {random(s, {2, 3, 2, 5}, 1), random(s, {2, 3, 2, 5}, 2)},
-                      [&](Ctx& c, const std::vector<Var>& in) {
-                        return batch_norm(c, in[0], f.residual ? in[1] : Var{}, d.params, f.relu);
-                      },
-                      {.step = 2e-3, .training = training});
-    }
-}
-
-TEST_P(BatchNormTest, BehindAResidualOneBitAnElementIsKept) {
-  const Stream s(device());
-  const Declared d(8);
-  for (const Fusion f : kFusions) {
-    SCOPED_TRACE(testing::Message() << f.relu << f.residual);
-    Recorded pass(s, d.init);
-    Ctx c = pass.ctx();
-    const Var x = pass.tape.leaf(random(s, {2, 3, 3, 8}, 1)), r = pass.tape.leaf(random(s, {2, 3, 3, 8}, 2));
-    const Var y = batch_norm(c, x, f.residual ? r : Var{}, d.params, f.relu);
-    EXPECT_EQ(pass.ledger.bytes(SaveKind::kActivation), x.value.bytes());
-    EXPECT_EQ(pass.ledger.bytes(SaveKind::kBits), f.relu && f.residual ? packed_bytes(y.shape().numel()) : 0);
-    EXPECT_EQ(pass.ledger.bytes(SaveKind::kStats), 4 * 8 * 4);
-    BackwardCtx b = pass.backward_ctx();
-    pass.tape.backward_input({{y, random(s, y.shape(), 3)}}, b);
-    EXPECT_EQ(pass.ledger.bytes(SaveKind::kActivation) + pass.ledger.bytes(SaveKind::kBits), 0);
-    EXPECT_EQ(pass.ledger.bytes(SaveKind::kDeferred), 2 * 8 * 4);
-    pass.tape.backward_weight(b);
-    EXPECT_EQ(pass.ledger.bytes(), 0);
-  }
 }
 
 }  // namespace

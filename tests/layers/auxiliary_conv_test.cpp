@@ -59,12 +59,18 @@ struct Step {
   int64_t aux = 0, bits = 0, activation = 0;
 };
 
+Shape out_of(const Case& c) {
+  const auto side = [&](int64_t in) { return (in + 2 * c.spec.padding - c.window) / c.spec.stride + 1; };
+  return {c.in[0], side(c.in[1]), side(c.in[2]), c.filters};
+}
+
 /// y and dw of a convolution by its definition: h is multiplied, dw comes from a.
 struct Reference {
-  Reference(const Case& of, const Values& w, const Values& b, const Values& h, const Values& a, const Values& dy,
-            const Shape& out)
-      : dw(w.size()) {
-    const Shape& in = of.in;
+  Reference(const Case& of, Step& step, const Values& h, const Values& a) {
+    const Values w = step.param("weight", false), b = step.param("bias", false),
+                 dy = to_double(step.pass.stream, step.dy);
+    const Shape &in = of.in, out = out_of(of);
+    dw.resize(w.size());
     for (int64_t n = 0; n < out[0]; ++n)
       for (int64_t p = 0; p < out[1]; ++p)
         for (int64_t q = 0; q < out[2]; ++q)
@@ -88,14 +94,8 @@ struct Reference {
   Values y, dw;
 };
 
-Shape out_of(const Case& c) {
-  const auto side = [&](int64_t in) { return (in + 2 * c.spec.padding - c.window) / c.spec.stride + 1; };
-  return {c.in[0], side(c.in[1]), side(c.in[2]), c.filters};
-}
-
 void expect_reference(Step& step, const Case& of, const Values& h, const Values& a, double scale) {
-  Reference r(of, step.param("weight", false), step.param("bias", false), h, a, to_double(step.pass.stream, step.dy),
-              out_of(of));
+  Reference r(of, step, h, a);
   for (double& v : r.dw) v *= scale;
   expect_close(step.value, r.y, bound(DType::kF32));
   expect_close(step.param("weight"), r.dw, bound(DType::kF32));

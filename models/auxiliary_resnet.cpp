@@ -1,0 +1,186 @@
+// Lays out the units of deep residual networks and builds their stages.
+#include "models/auxiliary_resnet.h"
+
+#include <map>
+
+#include "layers/dense.h"
+#include "layers/pool.h"
+#include "layers/recomputed.h"
+#include "layers/residual_unit.h"
+#include "layers/sequential.h"
+
+namespace sluice {
+namespace {
+
+constexpr int kResnetStages = 4;
+
+struct Counts {
+  bool bottleneck;
+  std::array<int, kResnetStages> usual, tail;  // units of the stages; tail: besides the one alone, with bottlenecks
+};
+const std::map<int, Counts>& counts() {
+  static const std::map<int, Counts> table{{18, {false, {2, 2, 2, 2}, {3, 2, 2, 1}}},
+                                           {34, {false, {3, 4, 6, 3}, {4, 4, 6, 2}}},
+                                           {50, {true, {3, 4, 6, 3}, {3, 4, 6, 2}}},
+                                           {101, {true, {3, 4, 23, 3}, {3, 4, 23, 2}}},
+                                           {152, {true, {3, 8, 36, 3}, {3, 8, 36, 2}}}};
+  return table;
+}
+
+const Counts& counts_of(const AuxiliaryResnetConfig& c) {
+  const auto found = counts().find(c.depth);
+  if (found == counts().end()) throw ConfigError(str("resnet: depth ", c.depth, ", expected 18, 34, 50, 101 or 152"));
+  return found->second;
+}
+
+void expect_valid_resnet(const AuxiliaryResnetConfig& c) {
+  counts_of(c);
+  if (c.image < 1 || c.in_channels < 1 || c.classes < 2)
+    throw ConfigError(str("resnet: images of ", c.image, " with ", c.in_channels, " channels, ", c.classes,
+                          " classes, expected positive numbers and 2 classes or more"));
+  if (!(c.width > 0)) throw ConfigError(str("resnet: width ", c.width, ", expected a positive number"));
+  for (const int k : c.stride)
+    if (k < 1) throw ConfigError(str("resnet: groups of ", k, " units, expected 1 or more"));
+}
+
+bool usual(const AuxiliaryResnetConfig& c) { return c.rule == ResnetRule::kBackprop; }
+int64_t half(int64_t side) { return (side + 1) / 2; }
+int64_t stem_channels(const AuxiliaryResnetConfig& c) { return scaled(64, c.width); }
+
+/// The rule of a unit's convolutions; units that a group starts with are backprop's.
+WeightRule rule_of(const AuxiliaryResnetConfig& c, const ResnetUnit& u) {
+  WeightRule r;
+  if (u.head || usual(c) || c.rule == ResnetRule::kResidual) return r;
+  r.from = c.rule == ResnetRule::kBias ? Auxiliary::kBias : Auxiliary::kSign;
+  r.scale = c.scale;
+  r.epsilon = c.epsilon;
+  r.after_relu = true;
+  r.faithful = c.faithful;
+  return r;
+}
+
+ResidualUnitConfig unit_config(const AuxiliaryResnetConfig& c, const ResnetUnit& u) {
+  const bool own = c.rule == ResnetRule::kResidual || (!u.head && !usual(c)) || u.alone;
+  return {.in = u.in,
+          .planes = u.planes,
+          .bottleneck = counts_of(c).bottleneck,
+          .stride = u.stride,
+          .rule = rule_of(c, u),
+          .recompute = c.recompute,
+          .recompute_projection = c.recompute && u.alone,
+          .first_biases = c.faithful && !usual(c) && own,
+          .more_biases = c.faithful && !usual(c) && c.recompute};
+}
+
+/// A stage: its units, each with the auxiliary activation of its group.
+class ResnetStage final : public Module {
+ public:
+  ResnetStage(const Init& init, const AuxiliaryResnetConfig& c, int stage)
+      : shares_(c.rule == ResnetRule::kResidual), plan_(resnet_units(c, stage)) {
+    for (size_t i = 0; i < plan_.size(); ++i)
+      units_.push_back(std::make_unique<ResidualUnit>(init.scope(str("unit", i)), unit_config(c, plan_[i])));
+  }
+  Var forward(Ctx& c, const Var& x) const override {
+    Var v = x;
+    Tensor shared;
+    for (size_t i = 0; i < units_.size(); ++i) {
+      if (shares_ && plan_[i].head) shared = v.value;
+      v = units_[i]->forward(c, v, shared);
+    }
+    return v;
+  }
+
+ private:
+  bool shares_;
+  std::vector<ResnetUnit> plan_;
+  std::vector<std::unique_ptr<ResidualUnit>> units_;
+};
+
+ModulePtr stem(const Init& init, const AuxiliaryResnetConfig& c) {
+  const bool large = c.stem == ResnetStem::k7x7Pooled;
+  auto net = std::make_unique<Sequential>();
+  net->add<Conv2d>(init.scope("conv"), Conv2d::Shape2d{c.in_channels, stem_channels(c), large ? 7 : 3},
+                   Conv2dSpec{.stride = c.stem == ResnetStem::k3x3 ? 1 : 2, .padding = large ? 3 : 1}, false);
+  net->add<BatchNorm>(init.scope("bn"), stem_channels(c), Act::kRelu);
+  if (large) net->add<MaxPool>(Pool2dSpec{.window = 3, .stride = 2, .padding = 1});
+  if (!c.recompute) return net;
+  return std::make_unique<Recomputed>(std::move(net));
+}
+
+int64_t last_channels(const AuxiliaryResnetConfig& c) {
+  return resnet_units(c, kResnetStages - 1).back().planes * resnet_expansion(c);
+}
+
+}  // namespace
+
+int64_t resnet_expansion(const AuxiliaryResnetConfig& c) { return counts_of(c).bottleneck ? 4 : 1; }
+
+int64_t resnet_stem_side(const AuxiliaryResnetConfig& c) {
+  return c.stem == ResnetStem::k3x3 ? c.image : c.stem == ResnetStem::k3x3Stride2 ? half(c.image) : half(half(c.image));
+}
+
+std::vector<ResnetUnit> resnet_units(const AuxiliaryResnetConfig& c, int stage) {
+  expect_valid_resnet(c);
+  const Counts& n = counts_of(c);
+  const int64_t e = resnet_expansion(c);
+  const auto planes = [&](int s) { return scaled(int64_t(64) << s, c.width); };
+  std::vector<ResnetUnit> units;
+  int64_t side = resnet_stem_side(c);
+  for (int s = 0; s < stage; ++s) side = usual(c) && s == 0 ? side : half(side);
+  int64_t in = stage == 0 ? stem_channels(c) : e * planes(usual(c) ? stage - 1 : stage);
+  const auto add = [&](ResnetUnit u) {
+    u.in = in;
+    u.side = side;
+    u.projects = u.stride != 1 || u.in != e * u.planes;
+    in = e * u.planes;
+    side = u.stride == 2 ? half(side) : side;
+    units.push_back(u);
+  };
+  if (usual(c)) {
+    for (int i = 0; i < n.usual[size_t(stage)]; ++i)
+      add({.in = 0, .planes = planes(stage), .side = 0, .stride = i == 0 && stage > 0 ? 2 : 1});
+    return units;
+  }
+  if (n.bottleneck && stage == 0) add({.in = 0, .planes = planes(0), .side = 0, .group = -1, .alone = true});
+  const int count = n.tail[size_t(stage)], group = c.stride[size_t(stage)];
+  for (int i = 0; i < count; ++i) {
+    const bool widens = i + 1 == count && stage + 1 < kResnetStages;
+    add({.in = 0,
+         .planes = planes(widens ? stage + 1 : stage),
+         .side = 0,
+         .stride = widens ? 2 : 1,
+         .group = i / group,
+         .head = i % group == 0});
+  }
+  return units;
+}
+
+std::vector<ImageSlice> auxiliary_resnet_slices(const AuxiliaryResnetConfig& c) {
+  expect_valid_resnet(c);
+  const int64_t side = resnet_stem_side(c);
+  std::vector<ImageSlice> all{
+      {[c](const Init& init) { return stem(init, c); }, {side, side, stem_channels(c)}, c.dtype}};
+  for (int s = 0; s < kResnetStages; ++s) {
+    const ResnetUnit last = resnet_units(c, s).back();
+    const int64_t out = last.stride == 2 ? half(last.side) : last.side;
+    all.push_back({[c, s](const Init& init) -> ModulePtr { return std::make_unique<ResnetStage>(init, c, s); },
+                   {out, out, last.planes * resnet_expansion(c)},
+                   c.dtype});
+  }
+  return all;
+}
+
+std::vector<StageNet> auxiliary_resnet_backprop(const AuxiliaryResnetConfig& c) {
+  return backprop_stages(auxiliary_resnet_slices(c), [c](const Init& init) -> ModulePtr {
+    auto net = std::make_unique<Sequential>();
+    net->add<GlobalAvgPool>();
+    net->add<Dense>(init.scope("fc"), last_channels(c), c.classes);
+    return net;
+  });
+}
+
+std::vector<StageNet> auxiliary_resnet_associated(const AuxiliaryResnetConfig& c, const ImageCodes& codes) {
+  return associated_stages(auxiliary_resnet_slices(c), codes);
+}
+
+}  // namespace sluice
