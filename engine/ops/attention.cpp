@@ -31,7 +31,8 @@ Var attention(Ctx& c, const Var& qkv, const Tensor& mask, const AttentionSpec& s
   const kernels::AttentionSettings settings{.heads = spec.heads,
                                             .p = c.training ? spec.dropout : 0.0f,
                                             .key = c.rng.key(RngPurpose::kDropout, spec.path),
-                                            .sample_base = c.rng.sample_base};
+                                            .sample_base = c.rng.sample_base,
+                                            .scale = spec.scale};
   const Shape& in = qkv.shape();
   expect_rank("attention", "qkv", in, 3);
   const bool record = c.recording({qkv}, false);
