@@ -4,6 +4,7 @@
 #include "models/resnet.h"
 #include "models/text.h"
 #include "models/vgg.h"
+#include "models/vision.h"
 
 namespace sluice {
 namespace {
@@ -41,12 +42,18 @@ ImageActs image_acts(const RunConfig& c) {
 
 DType dtype_of(const RunConfig& c) { return c.dtype == "bf16" ? DType::kBF16 : DType::kF32; }
 
-/// VggConfig and ResnetConfig say the same.
-template <class Config>
-Config image_config(const RunConfig& c, const SampleSource& train) {
+/// The images, if they have the channels that are asked for.
+const ImageDataset& expected_images(const RunConfig& c, const SampleSource& train) {
   const ImageDataset& data = images_of(c, train);
   if (c.in_channels != 0 && c.in_channels != data.image[2])
     throw ConfigError(str("in_channels=", c.in_channels, ": the images of ", c.data, " have ", data.image[2]));
+  return data;
+}
+
+/// VggConfig and ResnetConfig say the same.
+template <class Config>
+Config image_config(const RunConfig& c, const SampleSource& train) {
+  const ImageDataset& data = expected_images(c, train);
   return {.in_channels = data.image[2],
           .image = data.image[0],
           .classes = data.classes(),
@@ -71,6 +78,54 @@ AuxiliaryCoverage auxiliary(const RunConfig& c) {
           .level = c.auxiliary.back() - '0',
           .scale = float(c.lr_expansion),
           .epsilon = float(c.epsilon),
+          .faithful = c.faithful};
+}
+
+/// Networks over patches have activations of their own.
+ImageActs patch_acts(const RunConfig& c) {
+  const ImageActs acts = image_acts(c);
+  if (acts.f != Act::kRelu) throw ConfigError(str("act='", c.act, "': the layers of model=", c.model, " take relu"));
+  return acts;
+}
+
+VisionTransformerConfig vit_config(const RunConfig& c, const SampleSource& train) {
+  const ImageDataset& data = expected_images(c, train);
+  return {.in_channels = data.image[2],
+          .image = data.image[0],
+          .classes = data.classes(),
+          .patches = c.patch,
+          .hidden = scaled(c.hidden, c.width),
+          .mlp_hidden = scaled(c.mlp_hidden, c.width),
+          .heads = int(c.n_heads),
+          .layers = int(c.n_layers),
+          .stage_layers = int(c.stage_layers),
+          .dropout = float(c.dropout),
+          .class_token = !c.off_cls_token,
+          .bridge = scaled(c.enc_dim, c.width),
+          .code = scaled(c.ae_dim, c.width),
+          .acts = patch_acts(c),
+          .dtype = dtype_of(c),
+          .auxiliary = auxiliary(c),
+          .faithful = c.faithful};
+}
+
+MixerConfig mixer_config(const RunConfig& c, const SampleSource& train) {
+  const ImageDataset& data = expected_images(c, train);
+  return {.in_channels = data.image[2],
+          .image = data.image[0],
+          .classes = data.classes(),
+          .patch = c.patch_size,
+          .hidden = scaled(c.hidden_size, c.width),
+          .hidden_c = scaled(c.hidden_c, c.width),
+          .hidden_s = scaled(c.hidden_s, c.width),
+          .layers = int(c.n_layers),
+          .stage_layers = int(c.stage_layers),
+          .dropout = float(c.dropout),
+          .bridge = scaled(c.enc_dim, c.width),
+          .code = scaled(c.ae_dim, c.width),
+          .acts = patch_acts(c),
+          .dtype = dtype_of(c),
+          .auxiliary = auxiliary(c),
           .faithful = c.faithful};
 }
 
@@ -99,6 +154,10 @@ template <class Config, auto Make>
 std::vector<StageNet> image_contrastive(const RunConfig& c, const SampleSource& train) {
   return Make(image_config<Config>(c, train), contrastive(c));
 }
+template <auto Configure, auto Make>
+std::vector<StageNet> patched(const RunConfig& c, const SampleSource& train) {
+  return Make(Configure(c, train));
+}
 template <auto Make>
 std::vector<StageNet> text(const RunConfig& c, const SampleSource& train) {
   return Make(text_config(c, train));
@@ -123,6 +182,10 @@ const std::vector<ModelEntry>& models() {
       {"resnet18", "bp", "backprop", image<ResnetConfig, resnet18_backprop>},
       {"resnet18", "al", "associated", image<ResnetConfig, resnet18_associated>},
       {"resnet18", "scpl", "associated", image_contrastive<ResnetConfig, resnet18_contrastive>},
+      {"vit", "bp", "backprop", patched<vit_config, vit_backprop>},
+      {"vit", "al", "associated", patched<vit_config, vit_associated>},
+      {"mlp_mixer", "bp", "backprop", patched<mixer_config, mixer_backprop>},
+      {"mlp_mixer", "al", "associated", patched<mixer_config, mixer_associated>},
       {"lstm", "bp", "backprop", text<lstm_backprop>},
       {"bag_of_embeddings", "bp", "backprop", text<bag_of_embeddings_backprop>},
       {"lstm", "al", "associated", text<lstm_associated>},

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "kernels/common/error.h"
+#include "apps/config_parts.h"
 
 namespace sluice {
 namespace {
@@ -93,11 +93,6 @@ void set_from_json(RunConfig& c, const ConfigField& f, const Json& item, const s
   }
 }
 
-template <class T>
-void expect_range(const char* key, T value, T low, T high) {
-  if (!(value >= low && value <= high)) throw ConfigError(str(key, "=", value, ": expected ", low, " to ", high));
-}
-
 /// How weights are updated.
 std::vector<ConfigField> update_fields() {
   using C = RunConfig;
@@ -142,13 +137,15 @@ std::vector<ConfigField> network_fields() {
       {"x_hid", "text: LSTM units per direction; width of the transformer's feed-forward layer", &C::x_hid, true},
       {"y_hid", "text, al: width of the label codes", &C::y_hid, true},
       {"encoders", "text: encoder stages behind the embedding", &C::encoders, true},
-      {"n_layers", "transformer: layers of a stage", &C::n_layers, true},
-      {"n_heads", "transformer: attention heads", &C::n_heads, true},
-      {"dropout", "transformer: share of values that dropout zeroes", &C::dropout, true},
+      {"n_layers", "transformer: layers of a stage; vit, mlp_mixer: all layers; 0: 1, 7 or 8", &C::n_layers, true},
+      {"n_heads", "transformer, vit: attention heads; 0: 6 or 12", &C::n_heads, true},
+      {"dropout", "transformer, vit, mlp_mixer: share of values that dropout zeroes; below 0: 0.3, 0 or 0", &C::dropout,
+       true},
       {"auxiliary",
-       "transformer: what weight gradients come from: none: the inputs; asa1 to asa4: the signs of the inputs, one bit "
-       "each; aba1 to aba4: a learned vector; of the second feed-forward layer, the first too, attention's output "
-       "projection too, those to Q, K and V too",
+       "transformer, vit, mlp_mixer: what weight gradients come from: none: the inputs; asa1 to asa4: the signs of the "
+       "inputs, one bit each; aba1 to aba4: a learned vector; of the second feed-forward layer, the first too, "
+       "attention's "
+       "output projection too, those to Q, K and V too (mlp_mixer: over channels, then over tokens)",
        &C::auxiliary, true},
       {"lr_expansion", "auxiliary: factor of those weight gradients", &C::lr_expansion, true},
       {"epsilon", "auxiliary=asa: size of the signs that are added to the inputs", &C::epsilon, true},
@@ -173,7 +170,9 @@ const std::vector<ConfigField>& config_fields() {
   using C = RunConfig;
   static const std::vector<ConfigField> fields = joined(
       {
-          {"model", "network family: vgg or resnet18 for images, lstm, transformer or bag_of_embeddings for text",
+          {"model",
+           "network family: vgg, resnet18, vit or mlp_mixer for images, lstm, transformer or bag_of_embeddings for "
+           "text",
            &C::model, true},
           {"rule",
            "bp: end-to-end backprop; al: associated learning, losses of each stage's own; scpl: contrastive ones",
@@ -223,14 +222,14 @@ const std::vector<ConfigField>& config_fields() {
            &C::repeat, false},
           {"trace", "write trace.json (Chrome, Perfetto) of the first steps", &C::trace, false},
       },
-      joined(update_fields(), network_fields()));
+      joined(joined(update_fields(), network_fields()), vision_fields()));
   return fields;
 }
 
 const std::vector<ConfigAlias>& config_aliases() {
   static const std::vector<ConfigAlias> aliases{
-      {"train_batch_size", "batch"}, {"batch_size", "batch"},          {"base_lr", "lr"},
-      {"outputpath", "out"},         {"pretrained_model", "word_vec"},
+      {"train_batch_size", "batch"},    {"batch_size", "batch"}, {"base_lr", "lr"},          {"outputpath", "out"},
+      {"pretrained_model", "word_vec"}, {"head", "n_heads"},     {"num_layers", "n_layers"}, {"drop_p", "dropout"},
   };
   return aliases;
 }
@@ -307,15 +306,17 @@ void check_auxiliary(const RunConfig& c) {
   const std::string& a = c.auxiliary;
   const bool known = a.size() == 4 && (a.starts_with("asa") || a.starts_with("aba")) && a[3] >= '1' && a[3] <= '4';
   if (a != "none" && !known) throw ConfigError(str("auxiliary='", a, "': expected none, asa1 to asa4 or aba1 to aba4"));
-  if (known && c.model != "transformer")
-    throw ConfigError(str("auxiliary=", a, ": model=", c.model, " has no such layers, only transformer has"));
+  if (known && c.model != "transformer" && c.model != "vit" && c.model != "mlp_mixer")
+    throw ConfigError(
+        str("auxiliary=", a, ": model=", c.model, " has no such layers, only transformer, vit and mlp_mixer have"));
   expect_range("lr_expansion", c.lr_expansion, 0.0, 1e6);
   expect_range("epsilon", c.epsilon, 0.0, 100.0);
 }
 
 }  // namespace
 
-void check_config(const RunConfig& c) {
+void check_config(const RunConfig& given) {
+  const RunConfig c = with_network_defaults(given);
   if (c.data_dir.empty()) throw ConfigError("data_dir is not set: name the folder of the data set, --data-dir DIR");
   expect_range<int64_t>("batch", c.batch, 1, 1 << 20);
   expect_range<int64_t>("micro_batches", c.micro_batches, 1, c.batch);
@@ -354,6 +355,7 @@ void check_config(const RunConfig& c) {
   expect_range("dropout", c.dropout, 0.0, 0.99);
   expect_range("temperature", c.temperature, 1e-3, 100.0);
   check_auxiliary(c);
+  check_vision(c);
   if (c.accumulate != "none" && c.accumulate != "prefix" && c.accumulate != "fixed")
     throw ConfigError(str("accumulate='", c.accumulate, "': expected none, prefix or fixed"));
   if (c.accumulate != "none" && c.rule != "al")

@@ -51,9 +51,13 @@ struct RunConfig {
   int64_t x_hid = 256;
   int64_t y_hid = 128;
   int64_t encoders = 3;
-  int64_t n_layers = 1;
-  int64_t n_heads = 6;
-  double dropout = 0.3;
+  int64_t n_layers = 0;
+  int64_t n_heads = 0;
+  double dropout = -1;
+  int64_t patch = 8, hidden = 384, mlp_hidden = 1536;
+  bool off_cls_token = false;
+  int64_t patch_size = 4, hidden_size = 128, hidden_c = 512, hidden_s = 64;
+  int64_t stage_layers = 1;
   std::string auxiliary = "none";
   double lr_expansion = 100.0;
   double epsilon = 0.01;
@@ -99,6 +103,8 @@ std::string to_json(const RunConfig& c);
 void read_config_text(RunConfig& c, const std::string& text, const std::string& where);
 /// Devices and placement in place of the rule's list of a device for each stage, if that is set.
 RunConfig with_stage_devices(RunConfig c);
+/// The network's own number where a field leaves it to the network: layers, heads, dropout.
+RunConfig with_network_defaults(RunConfig c);
 /// Throws ConfigError for values out of range, before anything runs.
 void check_config(const RunConfig& c);
 /// Throws ConfigError naming the first field in which a resumed run would differ from the one that was saved.

@@ -282,12 +282,14 @@ void add_train(CLI::App& app) {
   command->add_option("--config", options->config_file, "JSON file with any of the keys below; flags override it");
   const RunConfig defaults;
   for (const ConfigField& f : config_fields()) {
-    std::string flag = f.key;
+    std::string flag = str("--", f.key);
+    for (const ConfigAlias& a : config_aliases())
+      if (std::string(a.key) == f.key) flag += str(",--", a.name);
     std::replace(flag.begin(), flag.end(), '_', '-');
     const std::string value = field_text(defaults, f);
     command
         ->add_option_function<std::string>(
-            "--" + flag, [options, key = f.key](const std::string& v) { options->flags.emplace_back(key, v); },
+            flag, [options, key = f.key](const std::string& v) { options->flags.emplace_back(key, v); },
             std::string(f.help) + (value.empty() ? "" : " [" + value + "]"))
         ->type_name("");
   }

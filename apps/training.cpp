@@ -74,7 +74,7 @@ class StepCollector {
 }  // namespace
 
 Training::Training(RunConfig config, TrainingData data)
-    : config_(with_stage_devices(std::move(config))), data_(std::move(data)) {
+    : config_(with_network_defaults(with_stage_devices(std::move(config)))), data_(std::move(data)) {
   check_config(config_);
   devices_ = parse_devices(config_.devices);
   for (const Device& d : devices_) expect_exists(d);

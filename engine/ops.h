@@ -79,10 +79,11 @@ struct AttentionSpec {
   float dropout = 0;       // on the probabilities, in training
   uint64_t path = 0;       // the hash of the op's path
   bool recompute = false;  // qkv alone is kept, the output is made again in backward
+  float scale = 0;         // of the scores; 0: 1 / sqrt(d / heads)
 };
-/// qkv [B, T, 3 d] -> [B, T, d]: softmax(Q K^T / sqrt(d / heads)) V for each head; Q, K and V of all heads lie side by
-/// side. mask [B, T] u8, not 0: may be attended to; undefined: all may. Where a sample has no such key, each position
-/// gets the mean of all values. At most 128 columns a head.
+/// qkv [B, T, 3 d] -> [B, T, d]: softmax(scale Q K^T) V for each head; Q, K and V of all heads lie side by side. mask
+/// [B, T] u8, not 0: may be attended to; undefined: all may. Where a sample has no such key, each position gets the
+/// mean of all values. At most 128 columns a head.
 Var attention(Ctx& c, const Var& qkv, const Tensor& mask, const AttentionSpec& spec);
 
 // ---- pooling over NHWC ----
@@ -95,6 +96,8 @@ Var avg_pool(Ctx& c, const Var& x, Pool2dSpec spec);
 
 /// x [N, ...] -> [N, rest]; (h, w, c) order.
 Var flatten(Ctx& c, const Var& x);
+/// x [N, H, W, C] -> [N, H W, C], row by row of each image.
+Var image_tokens(Ctx& c, const Var& x);
 /// x [T, ...] -> [...]: the last of its first dimension.
 Var last_step(Ctx& c, const Var& x);
 /// a + b, equal shapes.
@@ -150,6 +153,21 @@ BiLstmOutput bi_lstm(Ctx& c, const Var& x, const BiLstmParams& p, const BiLstmSt
 /// Mean over time, axis 1 or 0, of the positions that the mask (u8, the first two dimensions of x; undefined: all, with
 /// padding) keeps: -> [B, D]. A sample without any gives zeroes and gets a zero gradient.
 Var masked_mean(Ctx& c, const Var& x, const Tensor& mask, int axis);
+
+// ---- tokens of images, [B, T, D] ----
+struct PositionParams {
+  Param positions;  // [T, D]
+  Param token{};    // [D]; index -1: none
+};
+/// x [B, P, D] -> [B, T, D]: the token, where there is one, before those of each sample (T = P + 1), and the positions
+/// added to all.
+Var add_positions(Ctx& c, const Var& x, const PositionParams& p);
+/// x [B, T, D] -> [B, count, D]: `count` tokens of each sample from `first` on.
+Var slice_tokens(Ctx& c, const Var& x, int64_t first, int64_t count);
+/// x [B, T, D] -> [B, D, T].
+Var transpose_tokens(Ctx& c, const Var& x);
+/// The same plus a residual [B, D, T], in one pass.
+Var transpose_tokens(Ctx& c, const Var& x, const Var& residual);
 
 // ---- rows ----
 /// x / max(|x|_2, eps) for each row of x [rows, D].

@@ -3,7 +3,6 @@
 // sum need no work across lanes, and stays in the cache. Tasks share nothing, so no sum depends on the team.
 #include "kernels/attention.h"
 
-#include <cmath>
 #include <limits>
 
 #include "kernels/common/draws.h"
@@ -81,7 +80,8 @@ struct Sizes {
         heads(s.heads),
         width(qkv[2] / 3),
         head_cols(width / heads),
-        cols(padded(head_cols, kTileCols)) {}
+        cols(padded(head_cols, kTileCols)),
+        scale(attention_scale(s, head_cols)) {}
   int64_t tasks() const { return samples * heads; }
   int64_t spare_length() const { return length + kSpare; }
   /// Floats of a task: keys, values and a panel of scores; backward twice that. What panels of queries need is small.
@@ -92,6 +92,7 @@ struct Sizes {
 
   int64_t samples, length, stride, heads, width;
   int64_t head_cols, cols;  // d_k, and in whole tiles
+  float scale;              // of the scores
 };
 
 /// What a sample may attend to: up to its last key. Without any key all are equally likely: scores count as 0.
@@ -100,7 +101,7 @@ struct Attended {
     for (int64_t k = 0; k < z.length; ++k)
       if (open(k)) count = k + 1;
     if (count > 0) {
-      scale = 1.0f / std::sqrt(float(z.head_cols));
+      scale = z.scale;
     } else {
       count = z.length;
       mask = nullptr;

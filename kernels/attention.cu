@@ -30,8 +30,8 @@ struct AttentionTiles {
 struct AttentionShape {
   int64_t length, stride, width;  // T, 3 d, d
   int heads, head_cols;
-  int64_t blocks;  // of a head
-  AttentionSettings settings;
+  int64_t blocks;              // of a head
+  AttentionSettings settings;  // with the scale that is meant
 };
 
 /// Rows of one head's columns.
@@ -77,7 +77,7 @@ struct AttentionKeys {
   __device__ AttentionKeys(const uint8_t* masks, const AttentionShape& s, const AttentionPlace& at) {
     mask = masks == nullptr ? nullptr : masks + at.sample * s.length;
     count = s.length;
-    scale = 1.0f / sqrtf(float(s.head_cols));
+    scale = s.settings.scale;
     if (mask == nullptr) return;
     float last = 0.0f;  // exact: T is below 2^20
     for (int64_t k = threadIdx.x; k < s.length; k += kThreads)
@@ -326,9 +326,11 @@ namespace {
 
 AttentionShape shape_of(const ConstRef& qkv, const AttentionSettings& settings) {
   const int64_t length = qkv.dim(1), stride = qkv.dim(2);
-  return {
+  AttentionShape s{
       length,  stride, stride / 3, settings.heads, int(stride / 3 / settings.heads), ceil_div(length, kAttentionBlock),
       settings};
+  s.settings.scale = attention_scale(settings, s.head_cols);
+  return s;
 }
 
 /// f.operator()<T, N>(): N columns of 32 hold a head's.

@@ -1,7 +1,9 @@
-// Multi-head attention, y = dropout(softmax(Q K^T / sqrt(d_k))) V for every head, and its gradient. No T x T matrix is
+// Multi-head attention, y = dropout(softmax(scale Q K^T)) V for every head, and its gradient. No T x T matrix is
 // kept: forward keeps the log-sum-exp of each row, backward recomputes the probabilities (FlashAttention-2, Dao 2023).
 // No operands may overlap.
 #pragma once
+
+#include <cmath>
 
 #include "kernels/common/context.h"
 #include "kernels/common/philox.h"
@@ -26,7 +28,11 @@ struct AttentionSettings {
   float p = 0;  // of dropout on the probabilities
   PhiloxKey key;
   int64_t sample_base = 0;  // global index of the first sample
+  float scale = 0;          // of the scores; 0: 1 / sqrt(d_k)
 };
+inline float attention_scale(const AttentionSettings& s, int64_t head_cols) {
+  return s.scale > 0.0f ? s.scale : 1.0f / std::sqrt(float(head_cols));
+}
 
 inline constexpr int64_t kMostHeadColumns = 128;           // d_k at most
 inline constexpr int64_t kMostQueries = int64_t{1} << 20;  // T below: the counter's fields
@@ -82,6 +88,8 @@ inline void expect_attention(const char* op, const ConstRef& qkv, const ConstRef
     expect_shape(op, "mask", mask.shape, {qkv.dim(0), qkv.dim(1)});
   }
   if (!(s.p >= 0.0f && s.p < 1.0f)) throw ConfigError(str(op, ": p is ", s.p, ", expected 0 <= p < 1"));
+  if (!(s.scale >= 0.0f && std::isfinite(s.scale)))
+    throw ConfigError(str(op, ": scale is ", s.scale, ", expected a positive number, or 0 for 1 / sqrt(d_k)"));
 }
 inline void expect_attended(const char* op, const char* what, const ConstRef& r, const ConstRef& qkv) {
   expect_dtype(op, what, r.dtype, qkv.dtype);

@@ -11,9 +11,7 @@ Dense::Dense(Init init, int64_t in, int64_t out, Act act, DenseStart start, cons
   linear_.weight = init.param("weight", {out, in}, InitialValue::uniform(bound));
   linear_.bias = init.param("bias", {out}, fan_in ? InitialValue::uniform(bound) : InitialValue::constant(0));
   linear_.act = act;
-  linear_.rule = rule;
-  if (rule.from == Auxiliary::kBias)
-    linear_.rule.auxiliary = init.param("auxiliary_bias", {in}, InitialValue::uniform(1.0f / std::sqrt(float(in))));
+  set_rule(init, linear_, rule);
 }
 
 }  // namespace sluice

@@ -1,6 +1,7 @@
 // Dense: y = act(x w^T + b).
 #pragma once
 
+#include "layers/auxiliary.h"
 #include "layers/module.h"
 
 namespace sluice {
@@ -12,7 +13,7 @@ enum class DenseStart {
            // the codes of different inputs start near different corners of the unit cube
 };
 
-/// x [..., in] -> [..., out]. A rule of kBias adds the parameter "auxiliary_bias" [in], from U(+-1/sqrt(in)).
+/// x [..., in] -> [..., out]. The rule may add a parameter (set_rule).
 class Dense final : public Module {
  public:
   Dense(Init init, int64_t in, int64_t out, Act act = Act::kNone, DenseStart start = DenseStart::kFanIn,

@@ -1,4 +1,4 @@
-// Pooling over NHWC images.
+// Pooling over NHWC images and over tokens.
 #pragma once
 
 #include "layers/module.h"
@@ -27,6 +27,18 @@ class AvgPool final : public Module {
 class GlobalAvgPool final : public Module {
  public:
   Var forward(Ctx& c, const Var& x) const override;
+};
+
+/// [B, T, D] -> [B, D]: the mean over the tokens of each sample.
+class TokenMean final : public Module {
+ public:
+  Var forward(Ctx& c, const Var& x) const override { return masked_mean(c, x, Tensor(), 1); }
+};
+
+/// [B, T, D] -> [B, D]: the first token of each sample.
+class FirstToken final : public Module {
+ public:
+  Var forward(Ctx& c, const Var& x) const override { return flatten(c, slice_tokens(c, x, 0, 1)); }
 };
 
 }  // namespace sluice

@@ -22,14 +22,6 @@ Linear linear(Init init, Shape weight, InitialValue start, InitialValue bias_sta
   return l;
 }
 
-/// The layer follows the rule; `groups` layers side by side have a learned vector each.
-void follow(Init init, Linear& l, const WeightRule& rule, int64_t groups = 1) {
-  l.rule = rule;
-  if (rule.from != Auxiliary::kBias) return;
-  const int64_t in = l.weight.shape[1];
-  l.rule.auxiliary = init.param("auxiliary_bias", groups == 1 ? Shape{in} : Shape{groups, in}, fan_in(in));
-}
-
 uint64_t path_of(const Init& init, const char* name) { return path_hash(init.scope(name).path()); }
 
 }  // namespace
@@ -53,10 +45,10 @@ TransformerEncoder::TransformerEncoder(const Init& init, const EncoderConfig& co
   widen_.act = Act::kRelu;
   narrow_ = linear(init.scope("narrow"), {d, inner}, xavier(inner, d), fan_in(inner));
   const AuxiliaryCoverage& a = config.auxiliary;
-  follow(init.scope("qkv"), qkv_, a.rule(4), 3);
-  follow(init.scope("out"), out_, a.rule(3));
-  follow(init.scope("widen"), widen_, a.rule(2));
-  follow(init.scope("narrow"), narrow_, a.rule(1, true));
+  set_rule(init.scope("qkv"), qkv_, a.rule(4), 3);
+  set_rule(init.scope("out"), out_, a.rule(3));
+  set_rule(init.scope("widen"), widen_, a.rule(2));
+  set_rule(init.scope("narrow"), narrow_, a.rule(1, true));
   if (config.final_norm) final_norm_ = norm(init, "final_norm", d);
   attention_ = {.heads = config.heads, .dropout = config.dropout, .path = path_of(init, "probabilities")};
 }

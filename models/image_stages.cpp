@@ -17,17 +17,23 @@ BlockPtr block(ModulePtr f, size_t index, DType dtype) {
   return std::make_unique<ModuleBlock>(std::move(f), index == 0 ? Port{.name = "images"} : s, s);
 }
 
-/// Flatten, Linear, act, Linear, act; over the whole map, or over its 4x4 averages.
-ModulePtr bridge(const Init& init, const Shape& map, const ImageCodes& c) {
-  auto net = std::make_unique<Sequential>();
+/// The map as a row, or its 4x4 averages; appends that to the net and gives its width.
+int64_t flat_map(Sequential& net, const Shape& map, bool whole) {
   int64_t side = map[0];
-  if (!c.faithful && side > 4 && side % 4 == 0) {
+  if (!whole && side > 4 && side % 4 == 0) {
     const int window = int(side / 4);
-    net->add<AvgPool>(Pool2dSpec{.window = window, .stride = window});
+    net.add<AvgPool>(Pool2dSpec{.window = window, .stride = window});
     side = 4;
   }
-  net->add<Flatten>();
-  net->add<Dense>(init.scope("fc1"), side * side * map[2], c.hidden, c.acts.b);
+  net.add<Flatten>();
+  return side * side * map[2];
+}
+
+/// Linear, act, Linear, act; over the map or the slice's own feature.
+ModulePtr bridge(const Init& init, const ImageSlice& slice, const ImageCodes& c) {
+  auto net = std::make_unique<Sequential>();
+  const int64_t feature = slice.reduce ? slice.map.cols() : flat_map(*net, slice.map, c.faithful);
+  net->add<Dense>(init.scope("fc1"), feature, c.hidden, c.acts.b);
   net->add<Dense>(init.scope("fc2"), c.hidden, c.code, c.acts.b, c.faithful ? DenseStart::kFanIn : DenseStart::kSpread);
   return net;
 }
@@ -38,7 +44,8 @@ AssociatedModules associated(const Init& path, const ImageSlice& slice, size_t i
   const int64_t label_in = first ? c.classes : c.code;
   AssociatedModules m;
   m.f = block(slice.f(encoder.scope("f")), index, slice.dtype);
-  m.b = bridge(encoder.scope("b"), slice.map, c);
+  m.b = bridge(encoder.scope("b"), slice, c);
+  if (slice.reduce) m.reduce = slice.reduce;
   m.g = std::make_unique<Dense>(labels.scope("g"), label_in, c.code, c.acts.g,
                                 c.faithful ? DenseStart::kFanIn : DenseStart::kSpread);
   m.h = std::make_unique<Dense>(labels.scope("h"), c.code, label_in, first && !c.faithful ? Act::kNone : c.acts.h);

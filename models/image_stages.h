@@ -11,8 +11,9 @@ using MakeModule = std::function<ModulePtr(const Init& init)>;
 /// A slice of an image network before it is known how it is trained.
 struct ImageSlice {
   MakeModule f;
-  Shape map;                  // [H, W, C] of one sample of what f gives
+  Shape map;                  // [H, W, C], or [T, D], of one sample of what f gives
   DType dtype = DType::kF32;  // of activations
+  Reduce reduce{};            // the feature [B, C] that the bridge takes; none: the map
 };
 
 /// What ends each layer of f, the bridge b, the label encoder g and the decoder h.
@@ -37,6 +38,7 @@ std::vector<StageNet> backprop_stages(const std::vector<ImageSlice>& slices, con
 /// bridge averages the map to 4x4 first (the paper's flattened bridge holds 90 % of all parameters), the first decoder
 /// is linear with cross-entropy, and label encoders start with spread codes: else the codes of all classes stay alike
 /// for many epochs.
+/// A slice with a feature of its own has the bridge on that.
 std::vector<StageNet> associated_stages(const std::vector<ImageSlice>& slices, const ImageCodes& codes);
 
 /// Each slice with a projector on its flattened map; the last has `head` too, and its projector sees what `reduce`

@@ -52,7 +52,8 @@ Var attention(Ctx& c, const Var& qkv, const Tensor& mask, const AttentionSpec& s
   const kernels::AttentionSettings settings{.heads = spec.heads,
                                             .p = c.training ? spec.dropout : 0.0f,
                                             .key = c.rng.key(RngPurpose::kDropout, spec.path),
-                                            .sample_base = c.rng.sample_base};
+                                            .sample_base = c.rng.sample_base,
+                                            .scale = spec.scale};
   expect_rank("attention", "qkv", qkv.shape(), 3);
   const bool record = c.recording({qkv}, false);
   Attended out = attend(c.stream, settings, qkv.value, mask, record && !spec.recompute);

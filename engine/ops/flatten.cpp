@@ -1,4 +1,4 @@
-// A view of each sample as one row; no memory moves in either direction.
+// Views of each sample as one row, and of an image as rows of tokens; no memory moves in either direction.
 #include "engine/ops.h"
 
 namespace sluice {
@@ -9,17 +9,27 @@ struct FlattenFn final : Function {
   Shape in;
 };
 
+Var viewed(Ctx& c, const Var& x, const Shape& shape) {
+  const Tensor y = x.value.reshape(shape);
+  if (!c.recording({x}, false)) return {y};
+  auto f = std::make_unique<FlattenFn>();
+  f->in = x.shape();
+  return c.tape->record(std::move(f), y, {x}, false);
+}
+
 }  // namespace
 
 Var flatten(Ctx& c, const Var& x) {
   if (x.shape().rank() < 1) throw ShapeError("flatten: x is a scalar, expected [N, ...]");
   int64_t size = 1;
   for (int i = 1; i < x.shape().rank(); ++i) size *= x.shape()[i];
-  const Tensor y = x.value.reshape({x.shape()[0], size});
-  if (!c.recording({x}, false)) return {y};
-  auto f = std::make_unique<FlattenFn>();
-  f->in = x.shape();
-  return c.tape->record(std::move(f), y, {x}, false);
+  return viewed(c, x, {x.shape()[0], size});
+}
+
+Var image_tokens(Ctx& c, const Var& x) {
+  const Shape& s = x.shape();
+  expect_rank("image_tokens", "x", s, 4);
+  return viewed(c, x, {s[0], s[1] * s[2], s[3]});
 }
 
 }  // namespace sluice

@@ -172,7 +172,9 @@ TEST_F(CommandTest, TrainsOtherNetworksAndModes) {
         "--rule al --devices cpu:0,cpu:1 --schedule associated_p", "--rule scpl --augmentation none",
         "--model resnet18 --rule bp --act tanh", "--rule al --act f=tanh,b=relu,h=tanh --lr-schedule cosine_epoch",
         "--rule al --devices cpu:0,cpu:1 --placement round_robin", "--rule bp --devices cpu:0,cpu:1 --placement blocks",
-        "--rule al --al-gpu-list cpu:0,cpu:0,cpu:1,cpu:1 --test-batch-size 7 --lr-schedule constant"}) {
+        "--rule al --al-gpu-list cpu:0,cpu:0,cpu:1,cpu:1 --test-batch-size 7 --lr-schedule constant",
+        "--model vit --rule al --auxiliary asa1 --patch 4 --num-layers 2 --head 6",
+        "--model mlp_mixer --rule bp --auxiliary aba4 --num-layers 2 --stage-layers 2"}) {
     const Outcome o = sluice(small(std::string(more) + " --max-steps 3"));
     EXPECT_EQ(o.status, 0) << more << "\n" << o.text;
   }
@@ -184,6 +186,9 @@ TEST_F(CommandTest, TrainsOtherNetworksAndModes) {
   expect_one_error(sluice(small("--act softplus")), HasSubstr("relu, sigmoid, tanh"));
   expect_one_error(sluice(small("--act q=relu")), HasSubstr("f=, b=, g= and h="));
   expect_one_error(sluice(small("--in-channels 3")), HasSubstr("have 1"));
+  expect_one_error(sluice(small("--model vit --head 5")), HasSubstr("is 12, expected n_heads=5 heads of at most 128"));
+  expect_one_error(sluice(small("--model vit --patch 5")), HasSubstr("32 do not split into 5 by 5 patches"));
+  expect_one_error(sluice(small("--model mlp_mixer --act tanh")), HasSubstr("the layers of model=mlp_mixer take relu"));
   expect_one_error(sluice(small("--rule al --al-gpu-list cpu:0,cpu:1")), HasSubstr("names 2 stages"));
 }
 

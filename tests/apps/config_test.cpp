@@ -125,6 +125,47 @@ TEST(ConfigTest, RangesAreCheckedBeforeAnythingRuns) {
   }
 }
 
+TEST(ConfigTest, NetworksHaveNumbersOfTheirOwn) {
+  RunConfig c = valid();
+  for (const auto& [model, layers, heads, dropout] :
+       {std::tuple{"transformer", 1, 6, 0.3}, {"vit", 7, 12, 0.0}, {"mlp_mixer", 8, 6, 0.0}}) {
+    c.model = model;
+    const RunConfig own = with_network_defaults(c);
+    EXPECT_EQ(own.n_layers, layers);
+    EXPECT_EQ(own.n_heads, heads);
+    EXPECT_EQ(own.dropout, dropout);
+    RunConfig said = c;
+    set_field(said, "num-layers", "3");
+    set_field(said, "head", "4");
+    set_field(said, "dropout", "0.1");
+    EXPECT_EQ(to_json(with_network_defaults(said)), to_json(said));
+  }
+}
+
+TEST(ConfigTest, SizesOfNetworksOverPatchesAreChecked) {
+  RunConfig c = valid();
+  c.model = "vit";
+  check_config(c);
+  c.auxiliary = "asa4";
+  check_config(c);
+  for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{{"patch", "0"},
+                                                                                   {"hidden", "100"},
+                                                                                   {"head", "2"},
+                                                                                   {"num_layers", "-1"},
+                                                                                   {"width", "0.1"},
+                                                                                   {"stage_layers", "0"},
+                                                                                   {"hidden_s", "0"}}) {
+    RunConfig bad = c;
+    set_field(bad, key, value);
+    EXPECT_THROW(check_config(bad), ConfigError) << key << "=" << value;
+  }
+  c.width = 0.1;
+  EXPECT_EQ(message_of([&] { check_config(c); }),
+            "hidden=384 times width=0.1 is 38, expected n_heads=12 heads of at most 128");
+  c.model = "mlp_mixer";
+  check_config(c);
+}
+
 TEST(ConfigTest, AResumedRunMustHaveTheSameNumerics) {
   RunConfig saved = valid(), now = valid();
   now.devices = "cpu:0,cpu:1";  // where it runs is free

@@ -1,12 +1,15 @@
 // The traffic of kernels over sequences and ids: equal to their cost(), or off by what is said here, with the reason.
+#include "kernels/add_positions.h"
 #include "kernels/attention.h"
 #include "kernels/class_weights.h"
 #include "kernels/embedding.h"
 #include "kernels/layer_norm.h"
 #include "kernels/lstm_cell.h"
 #include "kernels/masked_mean.h"
+#include "kernels/slice_tokens.h"
 #include "kernels/token_mask.h"
 #include "kernels/transpose_ids.h"
+#include "kernels/transpose_tokens.h"
 #include "tests/emu/traffic.h"
 
 namespace sluice::test {
@@ -37,6 +40,21 @@ TEST_P(SequenceTrafficTest, MeansOverTime) {
   expect_traffic(
       kernels::MaskedMeanGrad{.dy = y.cref(), .mask = mask.cref(), .share = share.cref(), .dx = dx.ref()},
       {.read = -2 * (kCols * size + 4), .loads = 60, .why = "two samples have no tokens; each row loads the mean's"});
+}
+
+TEST_P(SequenceTrafficTest, TokensOfImages) {
+  constexpr int64_t kSamples = 6, kLength = 19;
+  const Tensor x = random({kSamples, kLength, kCols}), turned = empty({kSamples, kCols, kLength});
+  const Tensor y = random({kSamples, kLength + 1, kCols}, 2), positions = floats({kLength + 1, kCols}, 3);
+  const Tensor token = floats({kCols}, 4);
+  expect_traffic(kernels::TransposeTokens{.x = x.cref(), .y = turned.ref()});
+  expect_traffic(kernels::TransposeTokens{.x = x.cref(), .residual = turned.cref(), .y = turned.ref()});
+  expect_traffic(kernels::SliceTokens{.x = y.cref(), .y = x.ref(), .first = 1});
+  expect_traffic(kernels::SliceTokensGrad{.dy = x.cref(), .dx = y.ref(), .first = 1});
+  expect_traffic(
+      kernels::AddPositions{.x = x.cref(), .token = token.cref(), .positions = positions.cref(), .y = y.ref()},
+      {.loads = 3, .why = "every sample loads the positions"});
+  expect_traffic(kernels::AddPositionsGrad{.dy = y.cref(), .dpositions = positions.ref(), .dtoken = token.ref()});
 }
 
 TEST_P(SequenceTrafficTest, Embeddings) {

@@ -35,10 +35,11 @@ bool kept(int64_t sample, int64_t head, int64_t query, int64_t key, double p) {
 struct Reference {
   Values y, lse, dqkv;
 
-  Reference(const Size& z, const Values& qkv, const std::vector<uint8_t>& mask, const Values& dy, double p)
+  Reference(const Size& z, const Values& qkv, const std::vector<uint8_t>& mask, const Values& dy, double p,
+            double scale = 0)
       : y(dy.size()), lse(size_t(z.samples * z.heads * z.length)), dqkv(qkv.size()) {
     const int64_t n = z.length, width = z.heads * z.head_cols;
-    const double root = std::sqrt(double(z.head_cols));
+    const double root = scale > 0 ? 1 / scale : std::sqrt(double(z.head_cols));
     for (int64_t b = 0; b < z.samples; ++b)
       for (int64_t h = 0; h < z.heads; ++h) {
         const auto in = [&](int64_t t, int64_t part, int64_t j) {
@@ -142,6 +143,22 @@ TEST_P(AttentionTest, BothDirectionsMatchTheFormula) {
         expect_close(to_double(s, run.dqkv.tensor()), r.dqkv, 2 * bound(t));  // y is rounded to bf16 on the way
         for (const Guarded* g : {&run.y, &run.lse, &run.dqkv}) g->check();
       }
+}
+
+TEST_P(AttentionTest, AnotherScaleMultipliesTheScores) {
+  const Stream s(device());
+  const Size z{2, 17, 3, 7};
+  for (const Mask kind : {Mask::kNone, Mask::kEmpty}) {
+    const std::vector<uint8_t> mask = mask_of(z, kind);
+    Case run(s, z, DType::kF32, mask);
+    run.settings.scale = 0.7f;
+    launch(run.forward(), s);
+    launch(run.backward(), s);
+    const Reference r(z, to_double(s, run.qkv), mask, to_double(s, run.dy), 0, double(run.settings.scale));
+    expect_close(to_double(s, run.y.tensor()), r.y, bound(DType::kF32));
+    expect_close(to_double(s, run.lse.tensor()), r.lse, bound(DType::kF32));
+    expect_close(to_double(s, run.dqkv.tensor()), r.dqkv, 2 * bound(DType::kF32));
+  }
 }
 
 TEST_P(AttentionTest, LargeScoresNeitherOverflowNorVanish) {
@@ -251,6 +268,8 @@ TEST_P(AttentionTest, WrongShapesAndSettingsAreRefused) {
   EXPECT_THROW(launch(kernels::Attention{.qkv = wide.cref(), .y = wide_y.ref(), .settings = {}}, s), ShapeError);
   for (const float p : {1.0f, -0.1f, NAN})
     EXPECT_THROW(launch(with(forward, [&](auto& c) { c.settings.p = p; }), s), ConfigError);
+  for (const float scale : {-1.0f, INFINITY, NAN})
+    EXPECT_THROW(launch(with(forward, [&](auto& c) { c.settings.scale = scale; }), s), ConfigError);
   EXPECT_THROW(launch(with(backward, [&](auto& c) { c.dy = half.cref(); }), s), DTypeError);
   EXPECT_THROW(launch(with(backward, [&](auto& c) { c.lse = {}; }), s), ShapeError);
   EXPECT_THROW(launch(with(backward, [&](auto& c) { c.dqkv = run.y.ref(); }), s), ShapeError);
@@ -270,6 +289,22 @@ TEST_P(AttentionTest, GradientsAgreeWithDifferences) {
       };
       check_gradients(s, Init(), {random(s, z.qkv(), 1)}, f, {.probes = 12, .training = p > 0});
     }
+}
+
+TEST_P(AttentionTest, TheOpPassesItsScaleOn) {
+  const Stream s(device());
+  const Tensor qkv = random(s, {2, 9, 30}, 1);
+  const auto f = [](Ctx& c, const std::vector<Var>& in) {
+    return attention(c, in[0], Tensor(), {.heads = 2, .scale = 0.3f});
+  };
+  check_gradients(s, Init(), {qkv}, f, {.probes = 12});
+  Recorded pass(s);
+  Ctx c = pass.ctx(false);
+  const auto with = [&](float scale) {
+    return to_double(s, attention(c, {qkv}, Tensor(), {.heads = 2, .scale = scale}).value);
+  };
+  EXPECT_EQ(with(0), with(1 / std::sqrt(5.0f)));
+  EXPECT_NE(with(0), with(0.3f));
 }
 
 TEST_P(AttentionTest, NothingOfTheSizeOfTheScoresIsKept) {

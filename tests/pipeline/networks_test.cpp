@@ -1,9 +1,10 @@
-// Every network of text, with auxiliary activations too, and ResNet-18 train to the same weights in every mode of
-// associated learning and under every synchronous schedule, bit for bit, dropout on, in f32 and bf16.
+// Every network of text and of patches, with auxiliary activations too, and ResNet-18 train to the same weights in
+// every mode of associated learning and under every synchronous schedule, bit for bit, dropout on, in f32 and bf16.
 #include <map>
 
 #include "models/resnet.h"
 #include "models/text.h"
+#include "models/vision.h"
 #include "pipeline/executor.h"
 #include "tests/pipeline/net.h"
 #include "tests/support/support.h"
@@ -16,9 +17,45 @@ constexpr int32_t kClasses = 3;
 
 struct Network {
   const char* name;
-  std::function<std::vector<StageNet>()> backprop, associated, contrastive;
+  std::function<std::vector<StageNet>()> backprop, associated, contrastive;  // the last may be missing
   bool images = false;
 };
+
+void add_patch_networks(std::vector<Network>& all, DType dtype) {
+  for (const Auxiliary from : {Auxiliary::kNone, Auxiliary::kSign, Auxiliary::kBias}) {
+    const VisionTransformerConfig vit{.in_channels = 1,
+                                      .image = kImage,
+                                      .classes = kClasses,
+                                      .patches = 2,
+                                      .hidden = 12,
+                                      .mlp_hidden = 8,
+                                      .heads = 2,
+                                      .layers = 3,
+                                      .stage_layers = 2,
+                                      .dropout = 0.3f,
+                                      .bridge = 10,
+                                      .code = 6,
+                                      .dtype = dtype,
+                                      .auxiliary = {.from = from, .level = 4}};
+    const MixerConfig mixer{.in_channels = 1,
+                            .image = kImage,
+                            .classes = kClasses,
+                            .patch = 4,
+                            .hidden = 12,
+                            .hidden_c = 8,
+                            .hidden_s = 5,
+                            .layers = 3,
+                            .stage_layers = 2,
+                            .dropout = 0.3f,
+                            .bridge = 10,
+                            .code = 6,
+                            .dtype = dtype,
+                            .auxiliary = vit.auxiliary};
+    all.push_back({"vit", [=] { return vit_backprop(vit); }, [=] { return vit_associated(vit); }, nullptr, true});
+    all.push_back(
+        {"mlp_mixer", [=] { return mixer_backprop(mixer); }, [=] { return mixer_associated(mixer); }, nullptr, true});
+  }
+}
 
 std::vector<Network> networks(Where where, DType dtype = DType::kF32) {
   const TextConfig text{.vocabulary = 30,
@@ -43,6 +80,7 @@ std::vector<Network> networks(Where where, DType dtype = DType::kF32) {
                    [=] { return transformer_backprop(covered); }, [=] { return transformer_associated(covered); },
                    [=] { return transformer_contrastive(covered); }});
   }
+  add_patch_networks(all, dtype);
   all.push_back({"resnet18", [=] { return resnet18_backprop(resnet); }, [=] { return resnet18_associated(resnet); },
                  [=] { return resnet18_contrastive(resnet); }, true});
   return all;
@@ -86,6 +124,7 @@ TEST_P(Networks, EveryModeOfLocalLearningGivesTheWeightsOfSequential) {
   for (const Network& n : networks(GetParam()))
     for (const auto& make :
          GetParam() == Where::kCpu ? std::vector{n.associated, n.contrastive} : std::vector{n.associated}) {
+      if (!make) continue;
       const int stages = int(make().size());
       const auto run = [&](const char* schedule, const Placement& placement) {
         return trained(make(),
@@ -133,6 +172,7 @@ TEST_P(Networks, Bf16GivesNearlyTheFirstLossesOfF32AndOneSetOfBitsInEveryMode) {
   for (size_t i = 0; i < wide.size(); ++i)
     for (const auto make : {&Network::backprop, &Network::associated, &Network::contrastive}) {
       if (GetParam() != Where::kCpu && make != &Network::associated) continue;  // an emulated GPU takes its time
+      if (!(wide[i].*make)) continue;
       const bool local = make != &Network::backprop;
       const int stages = int((wide[i].*make)().size());
       SCOPED_TRACE(testing::Message() << wide[i].name << ", " << stages << " stages, "

@@ -1,0 +1,19 @@
+// What the sources of the configuration share: checks of single fields, and the fields that have a source of their own.
+#pragma once
+
+#include "apps/config.h"
+#include "kernels/common/error.h"
+
+namespace sluice {
+
+template <class T>
+void expect_range(const char* key, T value, T low, T high) {
+  if (!(value >= low && value <= high)) throw ConfigError(str(key, "=", value, ": expected ", low, " to ", high));
+}
+
+/// Sizes of networks over patches, vit and mlp_mixer: their fields, named as in the authors' code; and ConfigError
+/// where they do not fit each other. Needs with_network_defaults().
+std::vector<ConfigField> vision_fields();
+void check_vision(const RunConfig& c);
+
+}  // namespace sluice

@@ -1,0 +1,46 @@
+// The fields of networks over patches, and what the networks take where nothing is said.
+#include "apps/config_parts.h"
+#include "models/stages.h"
+
+namespace sluice {
+
+std::vector<ConfigField> vision_fields() {
+  using C = RunConfig;
+  return {
+      {"patch", "vit: patches of each row and column of an image", &C::patch, true},
+      {"hidden", "vit: width of a token", &C::hidden, true},
+      {"mlp_hidden", "vit: width of the layers behind attention", &C::mlp_hidden, true},
+      {"off_cls_token", "vit: logits from the mean over tokens, without a class token", &C::off_cls_token, true},
+      {"patch_size", "mlp_mixer: side of a patch in pixels", &C::patch_size, true},
+      {"hidden_size", "mlp_mixer: width of a token", &C::hidden_size, true},
+      {"hidden_c", "mlp_mixer: width of the layers over channels", &C::hidden_c, true},
+      {"hidden_s", "mlp_mixer: width of the layers over tokens", &C::hidden_s, true},
+      {"stage_layers", "vit, mlp_mixer: layers of a stage", &C::stage_layers, true},
+  };
+}
+
+RunConfig with_network_defaults(RunConfig c) {
+  const bool vit = c.model == "vit", mixer = c.model == "mlp_mixer";
+  if (c.n_layers == 0) c.n_layers = vit ? 7 : mixer ? 8 : 1;
+  if (c.n_heads == 0) c.n_heads = vit ? 12 : 6;
+  if (c.dropout < 0) c.dropout = vit || mixer ? 0.0 : 0.3;
+  return c;
+}
+
+void check_vision(const RunConfig& c) {
+  expect_range<int64_t>("patch", c.patch, 1, 1 << 12);
+  expect_range<int64_t>("hidden", c.hidden, 1, 1 << 16);
+  expect_range<int64_t>("mlp_hidden", c.mlp_hidden, 1, 1 << 16);
+  expect_range<int64_t>("patch_size", c.patch_size, 1, 1 << 12);
+  expect_range<int64_t>("hidden_size", c.hidden_size, 1, 1 << 16);
+  expect_range<int64_t>("hidden_c", c.hidden_c, 1, 1 << 16);
+  expect_range<int64_t>("hidden_s", c.hidden_s, 1, 1 << 16);
+  expect_range<int64_t>("stage_layers", c.stage_layers, 1, 1000);
+  if (c.model != "vit") return;
+  const int64_t hidden = scaled(c.hidden, c.width);
+  if (hidden % c.n_heads != 0 || hidden / c.n_heads > 128)
+    throw ConfigError(str("hidden=", c.hidden, " times width=", c.width, " is ", hidden,
+                          ", expected n_heads=", c.n_heads, " heads of at most 128"));
+}
+
+}  // namespace sluice
