@@ -1,6 +1,8 @@
 // The table behind --model with --rule.
 #include "apps/catalog.h"
+#include "apps/config_parts.h"
 #include "data/text.h"
+#include "models/auxiliary_resnet.h"
 #include "models/resnet.h"
 #include "models/text.h"
 #include "models/vgg.h"
@@ -88,6 +90,40 @@ ImageActs patch_acts(const RunConfig& c) {
   return acts;
 }
 
+ResnetRule resnet_rule(const RunConfig& c) {
+  return c.auxiliary == "ara"   ? ResnetRule::kResidual
+         : c.auxiliary == "aba" ? ResnetRule::kBias
+         : c.auxiliary == "asa" ? ResnetRule::kSign
+                                : ResnetRule::kBackprop;
+}
+
+AuxiliaryResnetConfig deep_resnet_config(const RunConfig& c, const SampleSource& train, int depth) {
+  const ImageDataset& data = expected_images(c, train);
+  const int64_t side = data.image[0];
+  return {.depth = depth,
+          .stem = side < 64    ? ResnetStem::k3x3
+                  : side < 128 ? ResnetStem::k3x3Stride2
+                               : ResnetStem::k7x7Pooled,
+          .in_channels = data.image[2],
+          .image = side,
+          .classes = data.classes(),
+          .width = c.width,
+          .rule = resnet_rule(c),
+          .stride = ara_strides(c),
+          .scale = float(c.lr_expansion),
+          .epsilon = float(c.epsilon),
+          .recompute = c.gcp,
+          .dtype = dtype_of(c),
+          .faithful = c.faithful};
+}
+ImageCodes codes_of(const RunConfig& c, const SampleSource& train) {
+  return {.classes = images_of(c, train).classes(),
+          .code = scaled(c.ae_dim, c.width),
+          .hidden = scaled(c.enc_dim, c.width),
+          .acts = image_acts(c),
+          .faithful = c.faithful};
+}
+
 VisionTransformerConfig vit_config(const RunConfig& c, const SampleSource& train) {
   const ImageDataset& data = expected_images(c, train);
   return {.in_channels = data.image[2],
@@ -105,6 +141,7 @@ VisionTransformerConfig vit_config(const RunConfig& c, const SampleSource& train
           .code = scaled(c.ae_dim, c.width),
           .acts = patch_acts(c),
           .dtype = dtype_of(c),
+          .recompute = c.gcp,
           .auxiliary = auxiliary(c),
           .faithful = c.faithful};
 }
@@ -142,6 +179,7 @@ TextConfig text_config(const RunConfig& c, const SampleSource& train) {
           .dropout = float(c.dropout),
           .act = c.act.empty() ? Act::kTanh : act_named(c.act),
           .dtype = dtype_of(c),
+          .recompute = c.gcp,
           .auxiliary = auxiliary(c),
           .faithful = c.faithful};
 }
@@ -154,6 +192,24 @@ template <class Config, auto Make>
 std::vector<StageNet> image_contrastive(const RunConfig& c, const SampleSource& train) {
   return Make(image_config<Config>(c, train), contrastive(c));
 }
+template <int Depth>
+std::vector<StageNet> deep_resnet(const RunConfig& c, const SampleSource& train) {
+  return auxiliary_resnet_backprop(deep_resnet_config(c, train, Depth));
+}
+template <int Depth>
+std::vector<StageNet> deep_resnet_associated(const RunConfig& c, const SampleSource& train) {
+  return auxiliary_resnet_associated(deep_resnet_config(c, train, Depth), codes_of(c, train));
+}
+/// Without auxiliary activations the one of the associated-learning papers.
+std::vector<StageNet> resnet18(const RunConfig& c, const SampleSource& train) {
+  if (c.auxiliary != "none" || c.gcp) return deep_resnet<18>(c, train);
+  return resnet18_backprop(image_config<ResnetConfig>(c, train));
+}
+std::vector<StageNet> resnet18_al(const RunConfig& c, const SampleSource& train) {
+  if (c.auxiliary != "none" || c.gcp) return deep_resnet_associated<18>(c, train);
+  return resnet18_associated(image_config<ResnetConfig>(c, train));
+}
+
 template <auto Configure, auto Make>
 std::vector<StageNet> patched(const RunConfig& c, const SampleSource& train) {
   return Make(Configure(c, train));
@@ -179,9 +235,17 @@ const std::vector<ModelEntry>& models() {
       {"vgg", "bp", "backprop", image<VggConfig, vgg_backprop>},
       {"vgg", "al", "associated", image<VggConfig, vgg_associated>},
       {"vgg", "scpl", "associated", image_contrastive<VggConfig, vgg_contrastive>},
-      {"resnet18", "bp", "backprop", image<ResnetConfig, resnet18_backprop>},
-      {"resnet18", "al", "associated", image<ResnetConfig, resnet18_associated>},
+      {"resnet18", "bp", "backprop", resnet18},
+      {"resnet18", "al", "associated", resnet18_al},
       {"resnet18", "scpl", "associated", image_contrastive<ResnetConfig, resnet18_contrastive>},
+      {"resnet34", "bp", "backprop", deep_resnet<34>},
+      {"resnet34", "al", "associated", deep_resnet_associated<34>},
+      {"resnet50", "bp", "backprop", deep_resnet<50>},
+      {"resnet50", "al", "associated", deep_resnet_associated<50>},
+      {"resnet101", "bp", "backprop", deep_resnet<101>},
+      {"resnet101", "al", "associated", deep_resnet_associated<101>},
+      {"resnet152", "bp", "backprop", deep_resnet<152>},
+      {"resnet152", "al", "associated", deep_resnet_associated<152>},
       {"vit", "bp", "backprop", patched<vit_config, vit_backprop>},
       {"vit", "al", "associated", patched<vit_config, vit_associated>},
       {"mlp_mixer", "bp", "backprop", patched<mixer_config, mixer_backprop>},

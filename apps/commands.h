@@ -10,5 +10,6 @@ void add_eval(CLI::App& app);
 void add_info(CLI::App& app);
 void add_demo(CLI::App& app);
 void add_data(CLI::App& app);
+void add_plot(CLI::App& app);
 
 }  // namespace sluice

@@ -141,14 +141,6 @@ std::vector<ConfigField> network_fields() {
       {"n_heads", "transformer, vit: attention heads; 0: 6 or 12", &C::n_heads, true},
       {"dropout", "transformer, vit, mlp_mixer: share of values that dropout zeroes; below 0: 0.3, 0 or 0", &C::dropout,
        true},
-      {"auxiliary",
-       "transformer, vit, mlp_mixer: what weight gradients come from: none: the inputs; asa1 to asa4: the signs of the "
-       "inputs, one bit each; aba1 to aba4: a learned vector; of the second feed-forward layer, the first too, "
-       "attention's "
-       "output projection too, those to Q, K and V too (mlp_mixer: over channels, then over tokens)",
-       &C::auxiliary, true},
-      {"lr_expansion", "auxiliary: factor of those weight gradients", &C::lr_expansion, true},
-      {"epsilon", "auxiliary=asa: size of the signs that are added to the inputs", &C::epsilon, true},
       {"accumulate",
        "al: none: all stages train in all epochs; prefix: one stage more after each share of them; fixed: one stage "
        "after the other, those before it frozen",
@@ -171,11 +163,13 @@ const std::vector<ConfigField>& config_fields() {
   static const std::vector<ConfigField> fields = joined(
       {
           {"model",
-           "network family: vgg, resnet18, vit or mlp_mixer for images, lstm, transformer or bag_of_embeddings for "
+           "network family: vgg, resnet18 to resnet152, vit or mlp_mixer for images, lstm, transformer or "
+           "bag_of_embeddings for "
            "text",
            &C::model, true},
           {"rule",
-           "bp: end-to-end backprop; al: associated learning, losses of each stage's own; scpl: contrastive ones",
+           "bp: end-to-end backprop; al: associated learning, losses of each stage's own; scpl: contrastive ones; ara, "
+           "aba, asa, aba1 to asa4: bp with that --auxiliary",
            &C::rule, true},
           {"data", "the data set: `sluice info` lists them", &C::data, true},
           {"data_dir", "folder with the data set's official files", &C::data_dir, false},
@@ -222,7 +216,7 @@ const std::vector<ConfigField>& config_fields() {
            &C::repeat, false},
           {"trace", "write trace.json (Chrome, Perfetto) of the first steps", &C::trace, false},
       },
-      joined(joined(update_fields(), network_fields()), vision_fields()));
+      joined(joined(joined(update_fields(), network_fields()), vision_fields()), auxiliary_fields()));
   return fields;
 }
 
@@ -299,21 +293,6 @@ RunConfig with_stage_devices(RunConfig c) {
   c.al_gpu_list.clear();
   return c;
 }
-
-namespace {
-
-void check_auxiliary(const RunConfig& c) {
-  const std::string& a = c.auxiliary;
-  const bool known = a.size() == 4 && (a.starts_with("asa") || a.starts_with("aba")) && a[3] >= '1' && a[3] <= '4';
-  if (a != "none" && !known) throw ConfigError(str("auxiliary='", a, "': expected none, asa1 to asa4 or aba1 to aba4"));
-  if (known && c.model != "transformer" && c.model != "vit" && c.model != "mlp_mixer")
-    throw ConfigError(
-        str("auxiliary=", a, ": model=", c.model, " has no such layers, only transformer, vit and mlp_mixer have"));
-  expect_range("lr_expansion", c.lr_expansion, 0.0, 1e6);
-  expect_range("epsilon", c.epsilon, 0.0, 100.0);
-}
-
-}  // namespace
 
 void check_config(const RunConfig& given) {
   const RunConfig c = with_network_defaults(given);

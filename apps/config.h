@@ -59,6 +59,9 @@ struct RunConfig {
   int64_t patch_size = 4, hidden_size = 128, hidden_c = 512, hidden_s = 64;
   int64_t stage_layers = 1;
   std::string auxiliary = "none";
+  std::string ara_stride = "1,1,1,1";
+  bool gcp = false;
+  bool get_li = false;
   double lr_expansion = 100.0;
   double epsilon = 0.01;
   std::string accumulate = "none";
@@ -103,7 +106,8 @@ std::string to_json(const RunConfig& c);
 void read_config_text(RunConfig& c, const std::string& text, const std::string& where);
 /// Devices and placement in place of the rule's list of a device for each stage, if that is set.
 RunConfig with_stage_devices(RunConfig c);
-/// The network's own number where a field leaves it to the network: layers, heads, dropout.
+/// The network's own number where a field leaves it to the network: layers, heads, dropout; and rule=ara and the like
+/// spelled out.
 RunConfig with_network_defaults(RunConfig c);
 /// Throws ConfigError for values out of range, before anything runs.
 void check_config(const RunConfig& c);

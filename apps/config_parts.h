@@ -1,6 +1,8 @@
 // What the sources of the configuration share: checks of single fields, and the fields that have a source of their own.
 #pragma once
 
+#include <array>
+
 #include "apps/config.h"
 #include "kernels/common/error.h"
 
@@ -15,5 +17,13 @@ void expect_range(const char* key, T value, T low, T high) {
 /// where they do not fit each other. Needs with_network_defaults().
 std::vector<ConfigField> vision_fields();
 void check_vision(const RunConfig& c);
+
+/// Auxiliary activations: their fields, and ConfigError where the network does not take them. rule=ara and the like are
+/// short for rule=bp with that auxiliary.
+std::vector<ConfigField> auxiliary_fields();
+RunConfig with_auxiliary_rule(RunConfig c);
+void check_auxiliary(const RunConfig& c);
+/// ara_stride. Throws ConfigError unless it is four positive numbers.
+std::array<int, 4> ara_strides(const RunConfig& c);
 
 }  // namespace sluice

@@ -19,7 +19,8 @@ std::vector<ConfigField> vision_fields() {
   };
 }
 
-RunConfig with_network_defaults(RunConfig c) {
+RunConfig with_network_defaults(RunConfig given) {
+  RunConfig c = with_auxiliary_rule(std::move(given));
   const bool vit = c.model == "vit", mixer = c.model == "mlp_mixer";
   if (c.n_layers == 0) c.n_layers = vit ? 7 : mixer ? 8 : 1;
   if (c.n_heads == 0) c.n_heads = vit ? 12 : 6;

@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
   sluice::add_eval(app);
   sluice::add_demo(app);
   sluice::add_data(app);
+  sluice::add_plot(app);
   sluice::add_info(app);
   try {
     app.parse(argc, argv);

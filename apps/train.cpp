@@ -10,6 +10,7 @@
 
 #include "apps/commands.h"
 #include "apps/event_file.h"
+#include "apps/indicators.h"
 #include "apps/progress.h"
 #include "apps/run_dir.h"
 #include "apps/table.h"
@@ -99,12 +100,23 @@ class TrainRun {
     return std::min(pause, training_.total_steps());
   }
 
+  /// Of the first micro-batch of an epoch: those of convolutions are one a sample, of linear layers one a token.
+  void write_indicators(int64_t epoch) {
+    const RunConfig& c = training_.config();
+    append_indicators(std::filesystem::path(c.out) / "indicators.npy", {.layers = training_.indicators(),
+                                                                        .tokens = !c.model.starts_with("resnet"),
+                                                                        .most = c.model == "vit" ? 1500 : 1000,
+                                                                        .seed = uint64_t(c.seed),
+                                                                        .epoch = epoch});
+  }
+
   void stretch(int64_t pause, Trace* trace) {
     const RunConfig& c = training_.config();
     const int64_t epoch = training_.step() / training_.steps_per_epoch();
     const int64_t epoch_begin = epoch * training_.steps_per_epoch(), begin = training_.step();
     Progress bar(fmt::format("epoch {}/{}", epoch + 1, c.epochs), training_.steps_per_epoch() * c.batch);
     double loss = 0, sum = 0;
+    const bool indicates = dir_ && c.get_li && begin == epoch_begin;
     const RunResult result = training_.run({.steps = pause - begin,
                                             .on_step =
                                                 [&](const StepReport& r) {
@@ -114,11 +126,13 @@ class TrainRun {
                                                   bar.update((r.step + 1 - epoch_begin) * c.batch, loss);
                                                 },
                                             .stop = &g_stop,
+                                            .indicators = indicates,
                                             .trace = trace});
     bar.finish();
     seconds_ += result.wall_s;
     const int64_t done = training_.step() - begin;
     if (done == 0) return;
+    if (indicates) write_indicators(epoch);
     if (dir_) training_.save(dir_->checkpoint());
     MetricsRow row{.step = training_.step(),
                    .epoch = epoch + 1,
@@ -204,7 +218,7 @@ void print_turns(const std::vector<ResultRow>& results) {
 }
 
 void train(const TrainOptions& options) {
-  RunConfig config = options.resolve();
+  const RunConfig config = with_network_defaults(options.resolve());
   check_config(config);
   parse_devices(config.devices);
   find_model(config);
@@ -287,11 +301,13 @@ void add_train(CLI::App& app) {
       if (std::string(a.key) == f.key) flag += str(",--", a.name);
     std::replace(flag.begin(), flag.end(), '_', '-');
     const std::string value = field_text(defaults, f);
-    command
-        ->add_option_function<std::string>(
-            flag, [options, key = f.key](const std::string& v) { options->flags.emplace_back(key, v); },
-            std::string(f.help) + (value.empty() ? "" : " [" + value + "]"))
-        ->type_name("");
+    const bool is_switch = std::holds_alternative<bool RunConfig::*>(f.member);  // alone it means true
+    CLI::Option* option = command->add_option_function<std::string>(
+        flag,
+        [options, key = f.key](const std::string& v) { options->flags.emplace_back(key, v.empty() ? "true" : v); },
+        std::string(f.help) + (value.empty() ? "" : " [" + value + "]"));
+    option->type_name("");
+    if (is_switch) option->expected(0, 1);
   }
   command->add_option("--set", options->sets, "key=value for any key above; applied last; may be repeated")
       ->type_name("KEY=VALUE");

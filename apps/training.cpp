@@ -170,10 +170,19 @@ RunResult Training::run(const Stretch& stretch) {
   options.on_losses = [&](const StepLosses& l) { collector.add(l); };
   options.stop = stretch.stop;
   options.trace = stretch.trace;
+  for (const StagePtr& s : pipeline_.stages)
+    s->indicators = {.mb = stretch.indicators ? step_ * config_.micro_batches : -1};
   loader_->seek(step_ * config_.micro_batches);
   RunResult result = execute(pipeline_, options);
   step_ += result.steps;
   return result;
+}
+
+std::vector<std::vector<float>> Training::indicators() const {
+  std::vector<std::vector<float>> layers;
+  for (const StagePtr& s : pipeline_.stages)
+    for (const Tensor& t : s->indicators.values) layers.push_back(t.to_vector<float>(s->stream));
+  return layers;
 }
 
 /// How many stages train at the step that comes next, or have trained: each gets the same share of the epochs.

@@ -28,6 +28,7 @@ struct Stretch {
   int64_t steps = 0;
   std::function<void(const StepReport&)> on_step{};
   const std::atomic<bool>* stop = nullptr;
+  bool indicators = false;  // of the first micro-batch: Training::indicators()
   Trace* trace = nullptr;
 };
 
@@ -50,6 +51,8 @@ class Training {
   /// Samples leave behind the first stage that is sure of them. Probabilities are the decoders' own where the run is
   /// faithful (sigmoids).
   AdaptiveResult evaluate_adaptively(double threshold, Confidence by);
+  /// Learning indicators that the last stretch was asked for, one list a layer, first stages first.
+  std::vector<std::vector<float>> indicators() const;
   /// Of the label codes; empty for networks without them.
   std::vector<CodeHealth> label_health() const;
   /// All weights, buffers and optimiser state with the configuration and the position; and back, checking all of it.

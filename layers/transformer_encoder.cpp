@@ -50,7 +50,10 @@ TransformerEncoder::TransformerEncoder(const Init& init, const EncoderConfig& co
   set_rule(init.scope("widen"), widen_, a.rule(2));
   set_rule(init.scope("narrow"), narrow_, a.rule(1, true));
   if (config.final_norm) final_norm_ = norm(init, "final_norm", d);
-  attention_ = {.heads = config.heads, .dropout = config.dropout, .path = path_of(init, "probabilities")};
+  attention_ = {.heads = config.heads,
+                .dropout = config.dropout,
+                .path = path_of(init, "probabilities"),
+                .recompute = config.recompute};
 }
 
 Var TransformerEncoder::forward(Ctx& c, const Var& x, const Tensor& mask) const {

@@ -14,6 +14,7 @@ struct EncoderConfig {
   int64_t inner = 256;            // d_ff
   float dropout = 0.3f;           // after both halves, after ReLU, on the attention's probabilities
   bool final_norm = true;         // a last layer norm behind the residuals
+  bool recompute = false;         // gradient checkpointing of attention
   AuxiliaryCoverage auxiliary{};  // 1: the second linear layer of the feed-forward half, 2: its first, 3: the output
                                   // projection of attention, 4: those to Q, K and V
 };

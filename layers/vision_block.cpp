@@ -33,7 +33,7 @@ VisionBlock::VisionBlock(const Init& init, const VisionBlockConfig& c)
       out_(init.scope("out"), c.width, c.width, Act::kNone, DenseStart::kFanIn, c.auxiliary.rule(3)),
       widen_(init.scope("widen"), c.width, c.inner, Act::kRelu, DenseStart::kFanIn, c.auxiliary.rule(2)),
       narrow_(init.scope("narrow"), c.inner, c.width, Act::kRelu, DenseStart::kFanIn, narrow_rule(c.auxiliary)),
-      attention_{.heads = c.heads, .scale = 1.0f / std::sqrt(float(c.width))},
+      attention_{.heads = c.heads, .recompute = c.recompute, .scale = 1.0f / std::sqrt(float(c.width))},
       dropout_(c.dropout),
       attention_path_(dropout_path(init, "attention_dropout")),
       inner_path_(dropout_path(init, "inner_dropout")),

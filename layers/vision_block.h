@@ -13,6 +13,7 @@ struct VisionBlockConfig {
   int heads = 12;                 // d / heads at most 128
   int64_t inner = 1536;           // of the two linear layers behind attention
   float dropout = 0;              // after attention's output projection and after both ReLUs
+  bool recompute = false;         // gradient checkpointing of attention
   AuxiliaryCoverage auxiliary{};  // 1: the second of those linear layers, 2: the first, 3: attention's output
                                   // projection, 4: those to Q, K and V. faithful: as the authors' first code, level 1
                                   // alone takes the signs of the second layer's input as if no ReLU were before it

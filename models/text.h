@@ -19,6 +19,7 @@ struct TextConfig {
   float dropout = 0.3f;           // transformer only
   Act act = Act::kTanh;           // ends bridges and label encoders
   DType dtype = DType::kF32;      // of activations; weights, LSTM cells, label codes and losses are f32
+  bool recompute = false;         // gradient checkpointing of the transformer's attention
   AuxiliaryCoverage auxiliary{};  // of the transformer's encoders
   bool faithful = false;  // as the original: LSTMs and the embedding's mean run over padding, the LSTM is read at the
                           // last position, label decoders squash their logits by tanh, codes are made for each sample

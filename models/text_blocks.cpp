@@ -50,6 +50,7 @@ EncoderBlock::EncoderBlock(const Init& init, const TextConfig& config) : dtype_(
                                                                          .inner = config.hidden,
                                                                          .dropout = config.dropout,
                                                                          .final_norm = i + 1 == config.layers,
+                                                                         .recompute = config.recompute,
                                                                          .auxiliary = config.auxiliary}));
 }
 std::vector<Port> EncoderBlock::in_ports() const {

@@ -46,10 +46,12 @@ PatchConfig patches_of(const MixerConfig& c) {
 }
 
 ModulePtr block(const Init& init, const VisionTransformerConfig& c) {
-  return std::make_unique<VisionBlock>(
-      init,
-      VisionBlockConfig{
-          .width = c.hidden, .heads = c.heads, .inner = c.mlp_hidden, .dropout = c.dropout, .auxiliary = c.auxiliary});
+  return std::make_unique<VisionBlock>(init, VisionBlockConfig{.width = c.hidden,
+                                                               .heads = c.heads,
+                                                               .inner = c.mlp_hidden,
+                                                               .dropout = c.dropout,
+                                                               .recompute = c.recompute,
+                                                               .auxiliary = c.auxiliary});
 }
 ModulePtr block(const Init& init, const MixerConfig& c) {
   return std::make_unique<MixerBlock>(init, MixerBlockConfig{.tokens = PatchEmbedding::tokens(patches_of(c)),

@@ -23,6 +23,7 @@ struct VisionTransformerConfig {
   int64_t bridge = 1000, code = 700;  // of associated stages: hidden width of the bridges, width of the label codes
   ImageActs acts{};                   // b, g and h
   DType dtype = DType::kF32;          // of activations; weights, label codes and losses are f32
+  bool recompute = false;             // gradient checkpointing of attention
   AuxiliaryCoverage auxiliary{};      // of the blocks, as in VisionBlockConfig
   bool faithful = false;              // of associated stages: ImageCodes
 };

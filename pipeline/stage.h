@@ -21,6 +21,13 @@ enum class StageMode : uint8_t {
   kIdle     // not even that: later stages get nothing
 };
 
+/// Learning indicators of a stage's layers in one micro-batch, counted from the start of the run, where they are asked
+/// for; -1: of none.
+struct IndicatorLog {
+  int64_t mb = -1;
+  std::vector<Tensor> values{};
+};
+
 /// Body, weights and optimiser of one stage. Its worker's thread uses it while a run lasts. Stages of one worker share
 /// their stream.
 class Stage {
@@ -45,6 +52,7 @@ class Stage {
   SettingsAt settings;
   Ledger ledger;
   StageMode mode = StageMode::kTrain;  // of the next run
+  IndicatorLog indicators;             // of the next run
   const Tensor finite;                 // i32 [1]: 0 from the first loss of a run on that is not finite
 };
 using StagePtr = std::unique_ptr<Stage>;

@@ -147,7 +147,8 @@ void Worker::forward(const Action& a) {
           .ledger = s.ledger,
           .tape = trains ? &f.tape : nullptr,
           .rng = {run_.options.seed, mb * run_.options.samples_per_mb, uint32_t(a.view)},
-          .training = trains};
+          .training = trains,
+          .indicators = trains && mb == s.indicators.mb ? &s.indicators.values : nullptr};
   StageOutput out = s.body->forward(ctx, feed, in, 1.0f / float(mbs_per_step()));
   hand_on(a, out, f);
   for (Var& v : f.in) v.value = {};

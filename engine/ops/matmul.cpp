@@ -6,6 +6,7 @@
 #include "engine/ops.h"
 #include "kernels/add_sign.h"
 #include "kernels/auxiliary_bias.h"
+#include "kernels/learning_indicator.h"
 #include "kernels/packed_relu.h"
 #include "kernels/sign_grad_weight.h"
 
@@ -125,6 +126,28 @@ Tensor auxiliary_bias(const Ctx& c, const Linear& l, const ConstRef& bias) {
   return y;
 }
 
+/// The layer's learning indicators, one a row; layers side by side with a vector each have them one after the other.
+void indicate(Ctx& c, const Tensor& x, const WeightRule& rule) {
+  if (c.indicators == nullptr || rule.from == Auxiliary::kNone) return;
+  const bool vectors = rule.from == Auxiliary::kBias;
+  const int64_t groups = vectors && rule.auxiliary.shape.rank() == 2 ? rule.auxiliary.shape[0] : 1;
+  for (int64_t g = 0; g < groups; ++g) {
+    ConstRef vector;
+    if (vectors) {
+      vector = c.weight(rule.auxiliary).ref;
+      vector.shape = {x.shape().cols()};
+      vector.data = vector.as<float>() + g * x.shape().cols();
+    }
+    c.indicators->push_back(c.empty({x.shape().rows()}));
+    launch(kernels::LearningIndicator{.x = x.cref(),
+                                      .vector = vector,
+                                      .y = c.indicators->back().ref(),
+                                      .epsilon = rule.epsilon,
+                                      .of_zero = rule.after_relu || rule.faithful ? 0.0f : -1.0f},
+           c.stream);
+  }
+}
+
 }  // namespace
 
 Var matmul(Ctx& c, const Var& x, const Linear& l) {
@@ -132,6 +155,7 @@ Var matmul(Ctx& c, const Var& x, const Linear& l) {
   const bool split = record && keeps_input(l.act);  // backward wants what the activation was applied to
   const Weight w = c.weight(l.weight);
   ConstRef bias = l.bias.index < 0 ? ConstRef{} : c.weight(l.bias).ref;
+  indicate(c, x.value, l.rule);
   Signed in{x.value, {}};
   if (l.rule.from == Auxiliary::kSign) in = add_sign(c, x.value, l.rule, record);
   Tensor shifted;

@@ -3,7 +3,7 @@
 
 # What configuring the project needs, tests and benchmarks included.
 build_packages=(g++ cmake ninja-build ccache libdnnl-dev ocl-icd-opencl-dev libcli11-dev nlohmann-json3-dev libfmt-dev
-  zlib1g-dev libpng-dev libjpeg62-turbo-dev libgtest-dev libgmock-dev libbenchmark-dev python3)
+  zlib1g-dev libpng-dev libjpeg62-turbo-dev libgtest-dev libgmock-dev libbenchmark-dev python3 gnuplot-nox)
 # What the gates and the clang build need on top.
 check_packages=(clang clang-tidy clang-format libomp-dev git)
 

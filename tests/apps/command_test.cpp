@@ -174,6 +174,7 @@ TEST_F(CommandTest, TrainsOtherNetworksAndModes) {
         "--rule al --devices cpu:0,cpu:1 --placement round_robin", "--rule bp --devices cpu:0,cpu:1 --placement blocks",
         "--rule al --al-gpu-list cpu:0,cpu:0,cpu:1,cpu:1 --test-batch-size 7 --lr-schedule constant",
         "--model vit --rule al --auxiliary asa1 --patch 4 --num-layers 2 --head 6",
+        "--model resnet34 --rule ara --ara-stride 3,4,2,2 --gcp", "--model resnet50 --rule al --auxiliary asa",
         "--model mlp_mixer --rule bp --auxiliary aba4 --num-layers 2 --stage-layers 2"}) {
     const Outcome o = sluice(small(std::string(more) + " --max-steps 3"));
     EXPECT_EQ(o.status, 0) << more << "\n" << o.text;

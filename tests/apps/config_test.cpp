@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "apps/catalog.h"
 #include "kernels/common/error.h"
 
 namespace sluice::config_test {
@@ -164,6 +165,33 @@ TEST(ConfigTest, SizesOfNetworksOverPatchesAreChecked) {
             "hidden=384 times width=0.1 is 38, expected n_heads=12 heads of at most 128");
   c.model = "mlp_mixer";
   check_config(c);
+}
+
+TEST(ConfigTest, ARuleOfAuxiliaryActivationsIsBackpropWithThem) {
+  RunConfig c = valid();
+  c.model = "resnet152";
+  for (const auto& [key, value] :
+       std::vector<std::pair<std::string, std::string>>{{"rule", "ara"}, {"ara_stride", "3,4,2,2"}, {"gcp", "true"}})
+    set_field(c, key, value);
+  check_config(c);
+  const RunConfig plain = with_network_defaults(c);
+  EXPECT_EQ(plain.rule, "bp");
+  EXPECT_EQ(plain.auxiliary, "ara");
+  EXPECT_EQ(find_model(plain).rule_kind, std::string("backprop"));
+  for (const char* bad : {"3,4,2", "0,1,1,1", "3,4,2,x", "", "1,1,1,1,1"}) {
+    RunConfig other = c;
+    other.ara_stride = bad;
+    EXPECT_THAT(message_of([&] { check_config(other); }), HasSubstr("four positive numbers")) << bad;
+  }
+  c.auxiliary = "asa";
+  EXPECT_EQ(message_of([&] { check_config(c); }), "rule=ara with auxiliary=asa: expected one of them");
+  c.rule = "bp";
+  check_config(c);
+  c.auxiliary = "asa2";
+  EXPECT_THAT(message_of([&] { check_config(c); }), HasSubstr("take ara, aba or asa"));
+  c.auxiliary = "none";
+  c.get_li = true;
+  EXPECT_THAT(message_of([&] { check_config(c); }), HasSubstr("nothing to indicate"));
 }
 
 TEST(ConfigTest, AResumedRunMustHaveTheSameNumerics) {

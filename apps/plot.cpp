@@ -1,0 +1,63 @@
+// `sluice plot`: pictures of what runs wrote, drawn by gnuplot.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+
+#include "apps/commands.h"
+#include "apps/indicators.h"
+#include "kernels/common/error.h"
+
+namespace sluice {
+namespace {
+
+struct PlotOptions {
+  std::string file, out = "indicators.png";
+  double range = 1.0;
+  int bins = 1000;
+};
+
+void run_gnuplot(const std::string& program) {
+  std::FILE* pipe = popen("gnuplot", "w");
+  if (pipe == nullptr) throw Error("gnuplot could not be started");
+  const size_t written = std::fwrite(program.data(), 1, program.size(), pipe);
+  const int status = pclose(pipe);
+  if (status != 0 || written != program.size())
+    throw Error("gnuplot failed; where it is missing, install it (Debian: gnuplot-nox)");
+}
+
+void plot_indicator(const PlotOptions& o) {
+  if (o.out.find('\'') != std::string::npos) throw ConfigError(str("--out ", o.out, ": a path with a quote"));
+  if (!o.out.ends_with(".png") && !o.out.ends_with(".svg"))
+    throw ConfigError(str("--out ", o.out, ": expected a name that ends in .png or .svg"));
+  const NpyArray a = read_npy(o.file);
+  int64_t positive = 0;
+  double sum = 0;
+  for (const double v : a.values) {
+    positive += v > 0;
+    sum += v;
+  }
+  const auto n = double(std::max<size_t>(1, a.values.size()));
+  run_gnuplot(histogram_plot(histogram(a.values, o.range, o.bins), o.range, o.out));
+  fmt::print("{}: {} indicators, {:.1f} % positive, mean {:.4f}\n", o.out, a.values.size(), 100 * double(positive) / n,
+             sum / n);
+}
+
+}  // namespace
+
+void add_plot(CLI::App& app) {
+  CLI::App* plot = app.add_subcommand("plot", "Pictures of what runs wrote, by gnuplot");
+  plot->require_subcommand(1);
+  CLI::App* indicator = plot->add_subcommand("indicator", "Histogram of learning indicators, as PNG or SVG");
+  auto o = std::make_shared<PlotOptions>();
+  indicator->add_option("file", o->file, "indicators.npy of a run with --get-li")->required();
+  indicator->add_option("--out", o->out, "the picture, .png or .svg")->capture_default_str();
+  indicator->add_option("--range", o->range, "indicators from -range to range; 0.1 shows those of aba and asa")
+      ->check(CLI::Range(1e-6, 1e6))
+      ->capture_default_str();
+  indicator->add_option("--bins", o->bins, "parts of the range")->check(CLI::Range(2, 100000))->capture_default_str();
+  indicator->callback([o] { plot_indicator(*o); });
+}
+
+}  // namespace sluice
