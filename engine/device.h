@@ -29,7 +29,10 @@ std::vector<Device> parse_devices(const std::string& text);
 /// KMP_AFFINITY=disabled.
 struct CpuShare {
   int team = 1;
-  std::vector<int> cores;
+  std::vector<int> cores{};
+  /// Work is checked, counted and given memory, but never runs: what a step keeps is known without computing it, and
+  /// memory that nobody touches costs nothing. Values are undefined.
+  bool dry = false;
 };
 
 /// Cores this process may run on, in ascending order.

@@ -115,7 +115,9 @@ class CpuCore final : public Stream::Core {
     core->push({.kind = Task::kStop});
   }
 
-  void enqueue(std::function<void(CpuContext&)> work) override { push({.kind = Task::kWork, .work = std::move(work)}); }
+  void enqueue(std::function<void(CpuContext&)> work) override {
+    if (!cpu_share.dry) push({.kind = Task::kWork, .work = std::move(work)});
+  }
   CudaContext& cuda() override { throw DeviceError(str(device.text(), " is not a CUDA device")); }
   Event record() override {
     auto state = std::make_shared<CpuEvent>(this);
