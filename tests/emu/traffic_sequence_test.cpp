@@ -54,7 +54,9 @@ TEST_P(SequenceTrafficTest, TokensOfImages) {
   expect_traffic(
       kernels::AddPositions{.x = x.cref(), .token = token.cref(), .positions = positions.cref(), .y = y.ref()},
       {.loads = 3, .why = "every sample loads the positions"});
-  expect_traffic(kernels::AddPositionsGrad{.dy = y.cref(), .dpositions = positions.ref(), .dtoken = token.ref()});
+  constexpr int64_t kSums = (kLength + 1) * kCols * 4;
+  expect_traffic(kernels::AddPositionsGrad{.dy = y.cref(), .dpositions = positions.ref(), .dtoken = token.ref()},
+                 {.read = 2 * kSums, .written = 2 * kSums, .why = "sums of a block of samples, and then of all"});
 }
 
 TEST_P(SequenceTrafficTest, Embeddings) {
