@@ -192,10 +192,10 @@ TEST_P(VisionModelTest, AssociatedStagesGiveLogitsThatDependOnTheImage) {
   }
 }
 
-/// Bytes that a training pass of one network keeps for its backward passes, its loss and images left out.
-int64_t kept(const Stream& s, const std::vector<StageNet>& nets) {
+/// Bytes that a training pass of one network keeps for its backward passes, the last stage left out.
+int64_t kept(const Stream& s, const std::vector<StageNet>& nets, const Shape& images = {kSamples, kImage, kImage, 2}) {
   int64_t bytes = 0;
-  Bundle x{{random(s, {kSamples, kImage, kImage, 2}, 1)}};
+  Bundle x{{random(s, images, 1)}};
   for (size_t i = 0; i + 1 < nets.size(); ++i) {
     Arena arena(s, nets[i].init, 3);
     Ledger ledger;
@@ -234,6 +234,27 @@ TEST_P(VisionModelTest, EachLevelSavesItsLayersInputsInEveryBlock) {
                  {kTokens * m, kTokens * d, kTokens * d, kTokens * d});
   expect_savings(s, small_mixer(), mixer_backprop, {kPatches * m, kPatches * d, d * kS, kPatches * d},
                  {kPatches * m, kPatches * d, d * kS, kPatches * d});
+}
+
+/// Of one sample in the published networks. Level 3 of the vision transformer is left out: attention keeps its output.
+TEST(VisionTest, SavesThePublishedBytes) {
+  const Stream s(Device{});
+  const auto vit = [&](Auxiliary from, int level) {
+    return kept(s, vit_backprop({.dropout = 0.3f, .auxiliary = {.from = from, .level = level}}), {1, 32, 32, 3});
+  };
+  const auto mixer = [&](Auxiliary from, int level) {
+    return kept(s, mixer_backprop({.dropout = 0.3f, .auxiliary = {.from = from, .level = level}}), {1, 32, 32, 3});
+  };
+  const int64_t vit_all = vit(Auxiliary::kNone, 0), mixer_all = mixer(Auxiliary::kNone, 0);
+  EXPECT_EQ(vit_all - vit(Auxiliary::kBias, 1), 8'616'712 - 5'821'192);
+  EXPECT_EQ(vit_all - vit(Auxiliary::kBias, 2), 8'616'712 - 5'122'312);
+  EXPECT_EQ(vit_all - vit(Auxiliary::kSign, 1), 8'616'712 - 5'908'552);
+  EXPECT_EQ(vit_all - vit(Auxiliary::kSign, 2), 8'616'712 - 5'231'512);
+  const int64_t bias[] = {1'393'664, 1'131'520, 869'376, 607'232}, sign[] = {1'426'432, 1'172'480, 918'528, 664'576};
+  for (int level = 1; level <= 4; ++level) {
+    EXPECT_EQ(mixer_all - mixer(Auxiliary::kBias, level), 2'442'240 - bias[level - 1]) << level;
+    EXPECT_EQ(mixer_all - mixer(Auxiliary::kSign, level), 2'442'240 - sign[level - 1]) << level;
+  }
 }
 
 }  // namespace
