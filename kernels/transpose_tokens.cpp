@@ -2,6 +2,8 @@
 // row.
 #include "kernels/transpose_tokens.h"
 
+#include <type_traits>
+
 #include "kernels/common/parallel.h"
 #include "kernels/common/some_columns.h"
 
@@ -9,6 +11,7 @@ namespace sluice::kernels {
 namespace {
 
 constexpr int64_t kSquare = 8, kStrip = 16;
+using Whole = std::integral_constant<int64_t, kSquare>;
 
 template <class T>
 struct Turned {
@@ -18,12 +21,13 @@ struct Turned {
   int64_t rows, cols;  // of x
 };
 
-/// The square of x at row r and column c, of which `down` x `across` elements are inside.
-template <class T>
-void turn(const Turned<T>& m, int64_t r, int64_t c, int64_t down, int64_t across) {
+/// The square of x at row r and column c, of which down x across elements are inside: constants where all are, so that
+/// loops over them vectorise.
+template <class T, class Count>
+void turn(const Turned<T>& m, int64_t r, int64_t c, Count down, Count across) {
   float square[kSquare * kSquare];
   const T* from = m.x + r * m.cols + c;
-  if (down == kSquare && across == kSquare) {
+  if constexpr (std::is_same_v<Count, Whole>) {
     Eight v[kSquare];
     for (int64_t i = 0; i < kSquare; ++i) v[i] = eight(from + i * m.cols, true);
     transpose_eight(v, square, kSquare);
@@ -57,8 +61,13 @@ void TransposeTokens::cpu<kIsa>(CpuContext& c) const {
       const Turned<T> m{x.as<T>() + at, residual.defined() ? residual.as<T>() + at : nullptr, y.as<T>() + at, rows,
                         cols};
       for (int64_t r = 0; r < rows; r += kSquare)
-        for (int64_t k = first; k < std::min(cols, first + kStrip); k += kSquare)
-          turn(m, r, k, std::min(kSquare, rows - r), std::min(kSquare, cols - k));
+        for (int64_t k = first; k < std::min(cols, first + kStrip); k += kSquare) {
+          const int64_t down = std::min(kSquare, rows - r), across = std::min(kSquare, cols - k);
+          if (down == kSquare && across == kSquare)
+            turn(m, r, k, Whole(), Whole());
+          else
+            turn(m, r, k, down, across);
+        }
     });
   });
 }

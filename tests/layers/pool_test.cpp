@@ -26,6 +26,15 @@ TEST_P(PoolTest, TakesTheLargestOrTheMean) {
   EXPECT_EQ(to_double(run.stream, global), (std::vector<double>{3, -3}));
 }
 
+TEST_P(PoolTest, TokensGiveTheirMeanOrTheFirst) {
+  LayerRun run(Stream(device()), Init{});
+  const Tensor x = Tensor::from<float>(run.stream, kImage, {2, 2, 2}, MemoryTag::kIo);
+  EXPECT_EQ(run(TokenMean(), x).shape(), (Shape{2, 2}));
+  EXPECT_EQ(to_double(run.stream, run(TokenMean(), x)), (std::vector<double>{1.5, -1.5, 4.5, -4.5}));
+  EXPECT_EQ(run(FirstToken(), x).shape(), (Shape{2, 2}));
+  EXPECT_EQ(to_double(run.stream, run(FirstToken(), x)), (std::vector<double>{1, -1, 3, -3}));
+}
+
 TEST_P(PoolTest, TheGlobalMeanRefusesWhatIsNoSquareImage) {
   LayerRun run(Stream(device()), Init{});
   EXPECT_THROW(run(GlobalAvgPool(), random(run.stream, {1, 2, 3, 1}, 1)), ShapeError);
