@@ -82,6 +82,7 @@ const std::vector<DataEntry>& data_sets() {
        [](const RunConfig& c) { return shared(load_cifar10(c.data_dir)); }},
       {"cifar100", "the binary version's .bin files",
        [](const RunConfig& c) { return shared(load_cifar100(c.data_dir)); }},
+      {"svhn", "train_32x32.mat and test_32x32.mat", [](const RunConfig& c) { return shared(load_svhn(c.data_dir)); }},
       {"tinyImageNet", "tiny-imagenet-200, val as published or in folders of the classes",
        [](const RunConfig& c) { return shared(load_tiny_imagenet(c.data_dir, data_home())); }},
       {"image-folder", "train and test, each with a folder of PNG or JPEG files for every class",

@@ -1,4 +1,4 @@
-// Labelled images in host memory, and the readers of Fashion-MNIST, CIFAR-10 and CIFAR-100.
+// Labelled images in host memory, and the readers of Fashion-MNIST, CIFAR-10, CIFAR-100 and SVHN.
 #pragma once
 
 #include <cstdint>
@@ -41,5 +41,7 @@ ImageSplit load_fashion_mnist(const std::filesystem::path& dir, int64_t pad_to =
 ImageSplit load_cifar10(const std::filesystem::path& dir);
 /// Fine labels, from train.bin, test.bin and, if there, fine_label_names.txt in `dir` or dir/cifar-100-binary.
 ImageSplit load_cifar100(const std::filesystem::path& dir);
+/// Cropped digits, from train_32x32.mat and test_32x32.mat in `dir`; pixels of -1 .. 1.
+ImageSplit load_svhn(const std::filesystem::path& dir);
 
 }  // namespace sluice
