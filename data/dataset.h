@@ -22,7 +22,8 @@ struct ImageDataset : SampleSource {
   int64_t classes() const override { return int64_t(class_names.size()); }
   void expect_sound(const std::string& where) const override;
   void expect_fits(const Augmentation& augmentation) const override;
-  /// "images" [b, H, W, C] f32, normalised, and "labels" [b] i32; b counts the views of training images.
+  /// "images" [b, H, W, C] f32, normalised, and "labels" [b] i32; b counts the views of training images. Where samples
+  /// are mixed also "labels2" [b] i32, the other sample's class, and "share" [b] f32 in [0, 1], that of "labels".
   std::vector<BatchPort> ports(const BatchDraw& draw) const override;
   void fill(const BatchDraw& draw, std::span<const Ref> out) const override;
 };
