@@ -68,9 +68,12 @@ TextSplit load_imdb(const std::filesystem::path& path, const TextOptions& option
   return load_imdb_csv(path, options);
 }
 
-OptimizerPtr make_adam(const RunConfig&) { return std::make_unique<Adam>(); }
-OptimizerPtr make_adamw(const RunConfig&) { return std::make_unique<Adam>(AdamOptions{.decoupled = true}); }
-OptimizerPtr make_sgd(const RunConfig& c) { return std::make_unique<Sgd>(SgdOptions{.momentum = float(c.momentum)}); }
+OptimizerPtr make_adam(const RunConfig& c) {
+  return std::make_unique<Adam>(AdamOptions{.beta1 = c.beta1, .beta2 = c.beta2, .decoupled = c.optimizer == "adamw"});
+}
+OptimizerPtr make_sgd(const RunConfig& c) {
+  return std::make_unique<Sgd>(SgdOptions{.momentum = float(c.momentum), .nesterov = c.nesterov});
+}
 
 }  // namespace
 
@@ -96,7 +99,7 @@ const std::vector<DataEntry>& data_sets() {
 }
 
 const std::vector<OptimizerEntry>& optimizers() {
-  static const std::vector<OptimizerEntry> table{{"adam", make_adam}, {"adamw", make_adamw}, {"sgd", make_sgd}};
+  static const std::vector<OptimizerEntry> table{{"adam", make_adam}, {"adamw", make_adam}, {"sgd", make_sgd}};
   return table;
 }
 

@@ -36,6 +36,14 @@ struct RunConfig {
   double label_lr = 1e-2;
   double label_end_lr = 1e-4;
   std::string lr_schedule = "cosine_step";
+  int64_t step_every = 30;
+  double gamma = 0.1;
+  int64_t warmup_epoch = 0;
+  int64_t warmup_steps = 4000;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  bool nesterov = false;
+  double label_smoothing = 0.0;
   std::string act;
   int64_t in_channels = 0;
   int64_t enc_dim = 1000;
@@ -62,7 +70,13 @@ struct RunConfig {
   double temperature = 0.1;
   double momentum = 0.9;
   double weight_decay = 0.0;
-  std::string augmentation = "basic";
+  std::string augmentation = "auto";
+  bool autoaugment = false;
+  bool rcpaste = false;
+  bool cutmix = false;
+  bool mixup = false;
+  double cutmix_prob = 0.0;
+  double cutmix_beta = 1.0;
   bool faithful = false;
   bool trace = true;
   bool train_accuracy = false;
@@ -99,7 +113,7 @@ std::string to_json(const RunConfig& c);
 void read_config_text(RunConfig& c, const std::string& text, const std::string& where);
 /// Devices and placement in place of the rule's list of a device for each stage, if that is set.
 RunConfig with_stage_devices(RunConfig c);
-/// Throws ConfigError for values out of range, before anything runs.
+/// Throws ConfigError for values out of range or that exclude each other, before anything runs.
 void check_config(const RunConfig& c);
 /// Throws ConfigError naming the first field in which a resumed run would differ from the one that was saved.
 void expect_same_numerics(const RunConfig& saved, const RunConfig& now, const std::string& where);

@@ -282,14 +282,16 @@ void add_train(CLI::App& app) {
   command->add_option("--config", options->config_file, "JSON file with any of the keys below; flags override it");
   const RunConfig defaults;
   for (const ConfigField& f : config_fields()) {
-    std::string flag = f.key;
-    std::replace(flag.begin(), flag.end(), '_', '-');
+    std::string flags = str("--", f.key);
+    for (const ConfigAlias& a : config_aliases())
+      if (std::string_view(a.key) == f.key) flags += str(",--", a.name);
+    std::replace(flags.begin(), flags.end(), '_', '-');
     const std::string value = field_text(defaults, f);
-    command
-        ->add_option_function<std::string>(
-            "--" + flag, [options, key = f.key](const std::string& v) { options->flags.emplace_back(key, v); },
-            std::string(f.help) + (value.empty() ? "" : " [" + value + "]"))
-        ->type_name("");
+    CLI::Option* option = command->add_option_function<std::string>(
+        flags, [options, key = f.key](const std::string& v) { options->flags.emplace_back(key, v); },
+        std::string(f.help) + (value.empty() ? "" : " [" + value + "]"));
+    option->type_name("");
+    if (std::holds_alternative<bool RunConfig::*>(f.member)) option->expected(0, 1)->default_str("true");
   }
   command->add_option("--set", options->sets, "key=value for any key above; applied last; may be repeated")
       ->type_name("KEY=VALUE");

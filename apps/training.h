@@ -72,6 +72,7 @@ class Training {
   void reset_peaks();
 
  private:
+  std::vector<StageNet> make_nets(const ModelEntry& model) const;
   std::vector<StagePtr> make_stages(const ModelEntry& model);
   void set_word_vectors();
   void set_modes();
@@ -80,7 +81,6 @@ class Training {
   std::vector<int32_t> training_samples(bool held_out) const;
   std::unique_ptr<Loader> training_loader(bool held_out) const;
   Evaluation evaluate_on(Loader& loader, size_t exit);
-  SettingsAt settings() const;
 
   RunConfig config_;
   TrainingData data_;

@@ -176,6 +176,16 @@ TEST_F(CommandTest, TrainsOtherNetworksAndModes) {
     const Outcome o = sluice(small(std::string(more) + " --max-steps 3"));
     EXPECT_EQ(o.status, 0) << more << "\n" << o.text;
   }
+  for (const char* more :
+       {"--rule bp --cutmix --smoothing 0.1 --scheduler multistep --optimizer sgd --nesterov",
+        "--rule bp --mixup --rcpaste --min-lr 0 --scheduler cosine_epoch --warmup-epoch 1 --beta2 0.99",
+        "--rule bp --cutmix-prob 0.5 --augmentation crop_twice --devices cpu:0,cpu:1 --faithful false"}) {
+    const Outcome o = sluice(small(std::string(more) + " --max-steps 3"));
+    EXPECT_EQ(o.status, 0) << more << "\n" << o.text;
+  }
+  expect_one_error(sluice(small("--rule al --cutmix")), HasSubstr("expected rule bp"));
+  expect_one_error(sluice(small("--rule scpl --label-smoothing 0.1")), HasSubstr("expected rule bp"));
+  expect_one_error(sluice(small("--rule bp --autoaugment")), HasSubstr("channels"));
   const Outcome narrow = sluice(small("--dtype bf16 --max-steps 3"));
   if (narrow.status != 0) expect_one_error(narrow, HasSubstr("bf16 needs AVX-512"));  // says a CPU that lacks it
   expect_one_error(sluice(small("--dtype f16")), HasSubstr("expected f32 or bf16"));
