@@ -71,6 +71,7 @@ struct RunConfig {
   double momentum = 0.9;
   double weight_decay = 0.0;
   std::string augmentation = "auto";
+  int64_t image_size = 0;
   bool autoaugment = false;
   bool rcpaste = false;
   bool cutmix = false;

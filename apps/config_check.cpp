@@ -52,6 +52,9 @@ void check_update(const RunConfig& c) {
 
 void check_images(const RunConfig& c) {
   expect_name("augmentation", c.augmentation, "auto,none,basic,crop,crop_twice,strong,two_views,area");
+  expect_range<int64_t>("image_size", c.image_size, 0, 4096);
+  if (c.image_size != 0 && c.image_size != 32 && (c.data.starts_with("cifar") || c.data == "svhn"))
+    throw ConfigError(str("image_size=", c.image_size, ": data=", c.data, " has images of 32"));
   expect_range("cutmix_prob", c.cutmix_prob, 0.0, 1.0);
   expect_range("cutmix_beta", c.cutmix_beta, 1e-3, 100.0);
   if (c.mixup && (c.cutmix || c.cutmix_prob > 0)) throw ConfigError("cutmix and mixup are both on: expected one");

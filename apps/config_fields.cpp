@@ -42,8 +42,12 @@ std::vector<ConfigField> image_fields() {
        "crop "
        "of the crop, without the flip; strong: basic, and colours and grey (RGB); two_views: a basic and a strong one, "
        "for scpl, which doubles the batch; area: a window of 8 to 100 % of the area, resized, and flip (RGB); auto: "
-       "none for svhn, else basic",
+       "none for svhn, area for imagenet, else basic",
        &C::augmentation, true},
+      {"image_size",
+       "side of the images: of imagenet (0: 224), tinyImageNet and image-folder (0: 32), which are resized, and of "
+       "fashion-mnist (0: 32), which is padded",
+       &C::image_size, true},
       {"autoaugment", "images: AutoAugment's policy, that of SVHN for svhn, else that of CIFAR-10 (RGB)",
        &C::autoaugment, true},
       {"rcpaste", "images: a random box of an image is blended into another place of it", &C::rcpaste, true},

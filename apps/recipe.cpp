@@ -41,7 +41,7 @@ Schedule rate_of(const RunConfig& c, double base, double end, int64_t steps_per_
 
 std::string augmentation_name(const RunConfig& c) {
   if (c.augmentation != "auto") return c.augmentation;
-  return c.data == "svhn" ? "none" : "basic";
+  return c.data == "svhn" ? "none" : c.data == "imagenet" ? "area" : "basic";
 }
 
 Augmentation augmentation_of(const RunConfig& c, const SampleSource& samples) {

@@ -183,6 +183,7 @@ TEST_F(CommandTest, TrainsOtherNetworksAndModes) {
     const Outcome o = sluice(small(std::string(more) + " --max-steps 3"));
     EXPECT_EQ(o.status, 0) << more << "\n" << o.text;
   }
+  EXPECT_EQ(sluice(small("--image-size 48 --max-steps 2")).status, 0);
   expect_one_error(sluice(small("--rule al --cutmix")), HasSubstr("expected rule bp"));
   expect_one_error(sluice(small("--rule scpl --label-smoothing 0.1")), HasSubstr("expected rule bp"));
   expect_one_error(sluice(small("--rule bp --autoaugment")), HasSubstr("channels"));

@@ -126,6 +126,11 @@ TEST(ConfigTest, RangesAreCheckedBeforeAnythingRuns) {
     set_field(c, key, value);
     EXPECT_THROW(check_config(c), ConfigError) << key << "=" << value;
   }
+  RunConfig small = valid();
+  small.image_size = 64;
+  EXPECT_NO_THROW(check_config(small));
+  small.data = "cifar10";
+  EXPECT_THAT(message_of([&] { check_config(small); }), HasSubstr("has images of 32"));
   RunConfig both = valid();
   both.mixup = both.cutmix = true;
   EXPECT_THAT(message_of([&] { check_config(both); }), HasSubstr("cutmix and mixup"));

@@ -25,6 +25,7 @@ TEST(Recipe, AugmentationFollowsItsNamesAndTheDataSet) {
   EXPECT_EQ(made({}).crop_padding, 4);
   EXPECT_FALSE(made({{"data", "svhn"}}).any());  // none of its own
   EXPECT_TRUE(made({{"data", "svhn"}, {"augmentation", "basic"}}).any());
+  EXPECT_TRUE(made({{"data", "imagenet"}}).any_area);
   EXPECT_FALSE(made({{"augmentation", "none"}}).any());
   EXPECT_FALSE(made({{"augmentation", "crop"}}).flip);
   EXPECT_EQ(made({{"augmentation", "crop_twice"}}).crops, 2);
