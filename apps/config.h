@@ -43,6 +43,7 @@ struct RunConfig {
   double beta1 = 0.9;
   double beta2 = 0.999;
   bool nesterov = false;
+  double clip_grad = 0.0;
   double label_smoothing = 0.0;
   std::string act;
   int64_t in_channels = 0;

@@ -28,6 +28,10 @@ std::vector<ConfigField> update_fields() {
       {"label_end_lr", "al: and at the end", &C::label_end_lr, true},
       {"momentum", "sgd: momentum", &C::momentum, true},
       {"nesterov", "sgd: Nesterov's step", &C::nesterov, true},
+      {"clip_grad",
+       "largest norm of the gradients, longer ones are shortened to it: of the whole network with bp, which then needs "
+       "one device, of each stage with al and scpl; 0: any",
+       &C::clip_grad, true},
       {"weight_decay", "L2 for adam and sgd, decoupled for adamw", &C::weight_decay, true},
       {"label_smoothing", "bp: what a label gives up to all other classes", &C::label_smoothing, true},
   };

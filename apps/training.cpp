@@ -10,6 +10,7 @@
 #include "apps/placing.h"
 #include "apps/recipe.h"
 #include "data/word_vectors.h"
+#include "optim/clipped.h"
 #include "pipeline/schedules.h"
 
 namespace sluice {
@@ -101,7 +102,8 @@ Training::Training(RunConfig config, TrainingData data)
   if (steps_per_epoch_ == 0)
     throw ConfigError(str("batch=", config_.batch, ": the training set has only ", loader_->size(), " samples"));
   const PlanSchedule& schedule = find_schedule(schedule_name(config_, rule.error_crosses, int(devices_.size())));
-  pipeline_ = make_pipeline(make_stages(model), rule, schedule.make(placement_, int(config_.micro_batches)));
+  pipeline_ = make_pipeline(make_stages(model, rule.error_crosses), rule,
+                            schedule.make(placement_, int(config_.micro_batches)));
   if (!config_.word_vec.empty()) set_word_vectors();
 }
 
@@ -131,13 +133,25 @@ std::vector<StageNet> Training::make_nets(const ModelEntry& model) const {
   return nets;
 }
 
-std::vector<StagePtr> Training::make_stages(const ModelEntry& model) {
+std::vector<StagePtr> Training::make_stages(const ModelEntry& model, bool error_crosses) {
+  const bool clips = config_.clip_grad > 0;
+  if (clips && error_crosses && devices_.size() > 1)
+    throw ConfigError(str("clip_grad=", config_.clip_grad, ": rule=", config_.rule, " on ", devices_.size(),
+                          " devices, whose gradients have no common norm; expected one device"));
   std::vector<StagePtr> stages;
+  std::shared_ptr<GradientClip> clip;
   std::vector<StageNet> nets = make_nets(model);
-  for (size_t i = 0; i < nets.size(); ++i)
+  for (size_t i = 0; i < nets.size(); ++i) {
+    OptimizerPtr optimizer = make_optimizer(config_);
+    if (clips) {
+      if (!clip || !error_crosses) clip = std::make_shared<GradientClip>(float(config_.clip_grad));
+      optimizer = std::make_unique<ClippedOptimizer>(std::move(optimizer), clip);
+    }
     stages.push_back(std::make_unique<Stage>(std::move(nets[i]), streams_[size_t(placement_[i])],
-                                             uint64_t(config_.seed), make_optimizer(config_),
+                                             uint64_t(config_.seed), std::move(optimizer),
                                              settings_of(config_, steps_per_epoch_)));
+    if (clips) clip->add(stages.back()->arena);
+  }
   return stages;
 }
 

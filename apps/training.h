@@ -73,7 +73,7 @@ class Training {
 
  private:
   std::vector<StageNet> make_nets(const ModelEntry& model) const;
-  std::vector<StagePtr> make_stages(const ModelEntry& model);
+  std::vector<StagePtr> make_stages(const ModelEntry& model, bool error_crosses);
   void set_word_vectors();
   void set_modes();
   size_t active_stages() const;

@@ -172,17 +172,15 @@ TEST_F(CommandTest, TrainsOtherNetworksAndModes) {
         "--rule al --devices cpu:0,cpu:1 --schedule associated_p", "--rule scpl --augmentation none",
         "--model resnet18 --rule bp --act tanh", "--rule al --act f=tanh,b=relu,h=tanh --lr-schedule cosine_epoch",
         "--rule al --devices cpu:0,cpu:1 --placement round_robin", "--rule bp --devices cpu:0,cpu:1 --placement blocks",
-        "--rule al --al-gpu-list cpu:0,cpu:0,cpu:1,cpu:1 --test-batch-size 7 --lr-schedule constant"}) {
-    const Outcome o = sluice(small(std::string(more) + " --max-steps 3"));
-    EXPECT_EQ(o.status, 0) << more << "\n" << o.text;
-  }
-  for (const char* more :
-       {"--rule bp --image-size 48 --cutmix --smoothing 0.1 --scheduler multistep --optimizer sgd --nesterov",
+        "--rule al --al-gpu-list cpu:0,cpu:0,cpu:1,cpu:1 --test-batch-size 7 --lr-schedule constant",
+        "--rule bp --image-size 48 --cutmix --smoothing 0.1 --optimizer sgd --nesterov --clip-grad 1",
         "--rule bp --mixup --rcpaste --min-lr 0 --scheduler cosine_epoch --warmup-epoch 1 --beta2 0.99",
-        "--rule bp --cutmix-prob 0.5 --augmentation crop_twice --devices cpu:0,cpu:1 --faithful false"}) {
+        "--rule bp --cutmix-prob 0.5 --augmentation crop_twice --devices cpu:0,cpu:1 --faithful false",
+        "--rule al --devices cpu:0,cpu:1 --clip-grad 0.5"}) {
     const Outcome o = sluice(small(std::string(more) + " --max-steps 3"));
     EXPECT_EQ(o.status, 0) << more << "\n" << o.text;
   }
+  expect_one_error(sluice(small("--rule bp --devices cpu:0,cpu:1 --clip-grad 1")), HasSubstr("expected one device"));
   expect_one_error(sluice(small("--rule al --cutmix")), HasSubstr("expected rule bp"));
   expect_one_error(sluice(small("--rule scpl --label-smoothing 0.1")), HasSubstr("expected rule bp"));
   expect_one_error(sluice(small("--rule bp --autoaugment")), HasSubstr("channels"));
