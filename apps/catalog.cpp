@@ -11,17 +11,21 @@
 namespace sluice {
 namespace {
 
-TrainingData shared(ImageSplit split) {
-  return {std::make_shared<const ImageDataset>(std::move(split.train)),
-          std::make_shared<const ImageDataset>(std::move(split.test)),
+template <class Split>
+TrainingData shared(Split split) {
+  return {std::make_shared<const decltype(split.train)>(std::move(split.train)),
+          std::make_shared<const decltype(split.test)>(std::move(split.test)),
           {}};
 }
 
-/// Pixels of -1 .. 1, squares of 32.
-ImageSplit load_image_folder(const std::filesystem::path& dir, const std::filesystem::path& cache) {
+int64_t side_of(const RunConfig& c, int64_t usual = 32) { return c.image_size > 0 ? c.image_size : usual; }
+
+/// Pixels of -1 .. 1.
+ImageSplit load_image_folder(const std::filesystem::path& dir, const std::filesystem::path& cache, int64_t side) {
   const auto part = [&](const char* name) {
-    ImageReading reading{.mean = {0.5f, 0.5f, 0.5f}, .stddev = {0.5f, 0.5f, 0.5f}};
-    if (!cache.empty()) reading.cache = cache / str("image-folder-", name, "-", path_hash((dir / name).string()));
+    ImageReading reading{.side = side, .mean = {0.5f, 0.5f, 0.5f}, .stddev = {0.5f, 0.5f, 0.5f}};
+    if (!cache.empty())
+      reading.cache = cache / str("image-folder-", name, "-", side, "-", path_hash((dir / name).string()));
     return decode_images(list_class_folders(dir / name), reading);
   };
   ImageSplit split{part("train"), part("test")};
@@ -68,24 +72,30 @@ TextSplit load_imdb(const std::filesystem::path& path, const TextOptions& option
   return load_imdb_csv(path, options);
 }
 
-OptimizerPtr make_adam(const RunConfig&) { return std::make_unique<Adam>(); }
-OptimizerPtr make_adamw(const RunConfig&) { return std::make_unique<Adam>(AdamOptions{.decoupled = true}); }
-OptimizerPtr make_sgd(const RunConfig& c) { return std::make_unique<Sgd>(SgdOptions{.momentum = float(c.momentum)}); }
+OptimizerPtr make_adam(const RunConfig& c) {
+  return std::make_unique<Adam>(AdamOptions{.beta1 = c.beta1, .beta2 = c.beta2, .decoupled = c.optimizer == "adamw"});
+}
+OptimizerPtr make_sgd(const RunConfig& c) {
+  return std::make_unique<Sgd>(SgdOptions{.momentum = float(c.momentum), .nesterov = c.nesterov});
+}
 
 }  // namespace
 
 const std::vector<DataEntry>& data_sets() {
   static const std::vector<DataEntry> table{
       {"fashion-mnist", "the four idx files",
-       [](const RunConfig& c) { return shared(load_fashion_mnist(c.data_dir)); }},
+       [](const RunConfig& c) { return shared(load_fashion_mnist(c.data_dir, side_of(c))); }},
       {"cifar10", "the binary version's .bin files",
        [](const RunConfig& c) { return shared(load_cifar10(c.data_dir)); }},
       {"cifar100", "the binary version's .bin files",
        [](const RunConfig& c) { return shared(load_cifar100(c.data_dir)); }},
+      {"svhn", "train_32x32.mat and test_32x32.mat", [](const RunConfig& c) { return shared(load_svhn(c.data_dir)); }},
       {"tinyImageNet", "tiny-imagenet-200, val as published or in folders of the classes",
-       [](const RunConfig& c) { return shared(load_tiny_imagenet(c.data_dir, data_home())); }},
+       [](const RunConfig& c) { return shared(load_tiny_imagenet(c.data_dir, data_home(), side_of(c))); }},
+      {"imagenet", "train and val, each with a folder of JPEG files for every class; read as they are fed",
+       [](const RunConfig& c) { return shared(load_imagenet(c.data_dir, side_of(c, 224))); }},
       {"image-folder", "train and test, each with a folder of PNG or JPEG files for every class",
-       [](const RunConfig& c) { return shared(load_image_folder(c.data_dir, data_home())); }},
+       [](const RunConfig& c) { return shared(load_image_folder(c.data_dir, data_home(), side_of(c))); }},
       {"debian-topics", "what `sluice data fetch debian-topics` wrote", text<load_debian_topics>},
       {"ag_news", "train.csv and test.csv", text<load_ag_news>},
       {"dbpedia_14", "train.csv and test.csv", text<load_dbpedia>},
@@ -95,7 +105,7 @@ const std::vector<DataEntry>& data_sets() {
 }
 
 const std::vector<OptimizerEntry>& optimizers() {
-  static const std::vector<OptimizerEntry> table{{"adam", make_adam}, {"adamw", make_adamw}, {"sgd", make_sgd}};
+  static const std::vector<OptimizerEntry> table{{"adam", make_adam}, {"adamw", make_adam}, {"sgd", make_sgd}};
   return table;
 }
 

@@ -36,6 +36,15 @@ struct RunConfig {
   double label_lr = 1e-2;
   double label_end_lr = 1e-4;
   std::string lr_schedule = "cosine_step";
+  int64_t step_every = 30;
+  double gamma = 0.1;
+  int64_t warmup_epoch = 0;
+  int64_t warmup_steps = 4000;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  bool nesterov = false;
+  double clip_grad = 0.0;
+  double label_smoothing = 0.0;
   std::string act;
   int64_t in_channels = 0;
   int64_t enc_dim = 1000;
@@ -69,7 +78,14 @@ struct RunConfig {
   double temperature = 0.1;
   double momentum = 0.9;
   double weight_decay = 0.0;
-  std::string augmentation = "basic";
+  std::string augmentation = "auto";
+  int64_t image_size = 0;
+  bool autoaugment = false;
+  bool rcpaste = false;
+  bool cutmix = false;
+  bool mixup = false;
+  double cutmix_prob = 0.0;
+  double cutmix_beta = 1.0;
   bool faithful = false;
   bool trace = true;
   bool train_accuracy = false;
@@ -109,7 +125,7 @@ RunConfig with_stage_devices(RunConfig c);
 /// The network's own number where a field leaves it to the network: layers, heads, dropout; and rule=ara and the like
 /// spelled out.
 RunConfig with_network_defaults(RunConfig c);
-/// Throws ConfigError for values out of range, before anything runs.
+/// Throws ConfigError for values out of range or that exclude each other, before anything runs.
 void check_config(const RunConfig& c);
 /// Throws ConfigError naming the first field in which a resumed run would differ from the one that was saved.
 void expect_same_numerics(const RunConfig& saved, const RunConfig& now, const std::string& where);

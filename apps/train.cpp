@@ -296,18 +296,16 @@ void add_train(CLI::App& app) {
   command->add_option("--config", options->config_file, "JSON file with any of the keys below; flags override it");
   const RunConfig defaults;
   for (const ConfigField& f : config_fields()) {
-    std::string flag = str("--", f.key);
+    std::string flags = str("--", f.key);
     for (const ConfigAlias& a : config_aliases())
-      if (std::string(a.key) == f.key) flag += str(",--", a.name);
-    std::replace(flag.begin(), flag.end(), '_', '-');
+      if (std::string_view(a.key) == f.key) flags += str(",--", a.name);
+    std::replace(flags.begin(), flags.end(), '_', '-');
     const std::string value = field_text(defaults, f);
-    const bool is_switch = std::holds_alternative<bool RunConfig::*>(f.member);  // alone it means true
     CLI::Option* option = command->add_option_function<std::string>(
-        flag,
-        [options, key = f.key](const std::string& v) { options->flags.emplace_back(key, v.empty() ? "true" : v); },
+        flags, [options, key = f.key](const std::string& v) { options->flags.emplace_back(key, v); },
         std::string(f.help) + (value.empty() ? "" : " [" + value + "]"));
     option->type_name("");
-    if (is_switch) option->expected(0, 1);
+    if (std::holds_alternative<bool RunConfig::*>(f.member)) option->expected(0, 1)->default_str("true");
   }
   command->add_option("--set", options->sets, "key=value for any key above; applied last; may be repeated")
       ->type_name("KEY=VALUE");

@@ -8,8 +8,9 @@
 #include <mutex>
 
 #include "apps/placing.h"
+#include "apps/recipe.h"
 #include "data/word_vectors.h"
-#include "optim/schedules.h"
+#include "optim/clipped.h"
 #include "pipeline/schedules.h"
 
 namespace sluice {
@@ -30,12 +31,6 @@ Feed feed_from(Loader& loader) {
     parcel.ready = {};
     return parcel;
   };
-}
-
-Augmentation augmentation_of(const RunConfig& c, const SampleSource& samples) {
-  if (c.augmentation == "none" || dynamic_cast<const ImageDataset*>(&samples) == nullptr) return {};
-  if (c.augmentation == "basic") return {.crop_padding = 4, .flip = true};
-  return strong_augmentation(c.augmentation == "two_views" ? 2 : 1);
 }
 
 /// What word_vec names: a file, or the one of GloVe or fastText that the papers start from.
@@ -76,6 +71,7 @@ class StepCollector {
 Training::Training(RunConfig config, TrainingData data)
     : config_(with_network_defaults(with_stage_devices(std::move(config)))), data_(std::move(data)) {
   check_config(config_);
+  config_.augmentation = augmentation_name(config_);  // part of the numerics, so it is saved as it is
   devices_ = parse_devices(config_.devices);
   for (const Device& d : devices_) expect_exists(d);
   shares_ = share_cores(devices_, int(config_.cores_per_device));
@@ -85,7 +81,7 @@ Training::Training(RunConfig config, TrainingData data)
   const int64_t mb = config_.batch / config_.micro_batches;
 
   int readers = 0, stages = 0;
-  for (const StageNet& n : model.make(config_, *data_.train)) {
+  for (const StageNet& n : make_nets(model)) {
     readers += n.body->feed_ports().empty() ? 0 : 1;
     ++stages;
   }
@@ -106,7 +102,8 @@ Training::Training(RunConfig config, TrainingData data)
   if (steps_per_epoch_ == 0)
     throw ConfigError(str("batch=", config_.batch, ": the training set has only ", loader_->size(), " samples"));
   const PlanSchedule& schedule = find_schedule(schedule_name(config_, rule.error_crosses, int(devices_.size())));
-  pipeline_ = make_pipeline(make_stages(model), rule, schedule.make(placement_, int(config_.micro_batches)));
+  pipeline_ = make_pipeline(make_stages(model, rule.error_crosses), rule,
+                            schedule.make(placement_, int(config_.micro_batches)));
   if (!config_.word_vec.empty()) set_word_vectors();
 }
 
@@ -130,29 +127,32 @@ void Training::set_word_vectors() {
   throw ConfigError(str("word_vec=", config_.word_vec, ": model=", config_.model, " has no embedding"));
 }
 
-std::vector<StagePtr> Training::make_stages(const ModelEntry& model) {
-  std::vector<StagePtr> stages;
+std::vector<StageNet> Training::make_nets(const ModelEntry& model) const {
   std::vector<StageNet> nets = model.make(config_, *data_.train);
-  for (size_t i = 0; i < nets.size(); ++i)
-    stages.push_back(std::make_unique<Stage>(std::move(nets[i]), streams_[size_t(placement_[i])],
-                                             uint64_t(config_.seed), make_optimizer(config_), settings()));
-  return stages;
+  train_on(nets, class_loss_of(config_));
+  return nets;
 }
 
-SettingsAt Training::settings() const {
-  // A rate of the schedule holds for so many steps.
-  const int64_t each = config_.lr_schedule == "cosine_epoch" ? steps_per_epoch_ : 1;
-  const auto over_run = [&](double base, double end) {
-    return config_.lr_schedule == "constant"
-               ? constant_rate(float(base))
-               : cosine_rate(float(base), float(end), steps_per_epoch_ * config_.epochs / each);
-  };
-  const Schedule rate = over_run(config_.lr, config_.end_lr);
-  const Schedule label_rate = over_run(config_.label_lr, config_.label_end_lr);
-  return [rate, label_rate, each, decay = float(config_.weight_decay)](int64_t step) {
-    return std::vector<GroupSettings>{{.lr = rate(step / each), .weight_decay = decay},
-                                      {.lr = label_rate(step / each)}};
-  };
+std::vector<StagePtr> Training::make_stages(const ModelEntry& model, bool error_crosses) {
+  const bool clips = config_.clip_grad > 0;
+  if (clips && error_crosses && devices_.size() > 1)
+    throw ConfigError(str("clip_grad=", config_.clip_grad, ": rule=", config_.rule, " on ", devices_.size(),
+                          " devices, whose gradients have no common norm; expected one device"));
+  std::vector<StagePtr> stages;
+  std::shared_ptr<GradientClip> clip;
+  std::vector<StageNet> nets = make_nets(model);
+  for (size_t i = 0; i < nets.size(); ++i) {
+    OptimizerPtr optimizer = make_optimizer(config_);
+    if (clips) {
+      if (!clip || !error_crosses) clip = std::make_shared<GradientClip>(float(config_.clip_grad));
+      optimizer = std::make_unique<ClippedOptimizer>(std::move(optimizer), clip);
+    }
+    stages.push_back(std::make_unique<Stage>(std::move(nets[i]), streams_[size_t(placement_[i])],
+                                             uint64_t(config_.seed), std::move(optimizer),
+                                             settings_of(config_, steps_per_epoch_)));
+    if (clips) clip->add(stages.back()->arena);
+  }
+  return stages;
 }
 
 RunResult Training::run(const Stretch& stretch) {

@@ -75,7 +75,8 @@ class Training {
   void reset_peaks();
 
  private:
-  std::vector<StagePtr> make_stages(const ModelEntry& model);
+  std::vector<StageNet> make_nets(const ModelEntry& model) const;
+  std::vector<StagePtr> make_stages(const ModelEntry& model, bool error_crosses);
   void set_word_vectors();
   void set_modes();
   size_t active_stages() const;
@@ -83,7 +84,6 @@ class Training {
   std::vector<int32_t> training_samples(bool held_out) const;
   std::unique_ptr<Loader> training_loader(bool held_out) const;
   Evaluation evaluate_on(Loader& loader, size_t exit);
-  SettingsAt settings() const;
 
   RunConfig config_;
   TrainingData data_;

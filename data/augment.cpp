@@ -1,4 +1,4 @@
-// Crop, flip and normalise in one pass over an image's rows; where colours change, three.
+// Crop, flip and normalise in one pass over an image's rows; where bytes change in between, a pass for each change.
 #include "data/augment.h"
 
 #include <algorithm>
@@ -33,16 +33,20 @@ void write_row(const uint8_t* from, int64_t step, int64_t count, int64_t channel
   }
 }
 
-/// The window of one image, mirrored or not, through `map_of(channel)`.
+/// Where a window lies against its image.
+struct Place {
+  int64_t down = 0, right = 0;
+  bool mirror = false;
+};
+
+/// The window of one image [H, W, C], mirrored or not, through `map_of(channel)`.
 template <class MapOf, class Out>
-void cut_window(const ImageDataset& d, int64_t image, int padding, const AugmentDraw& draw, MapOf map_of, Out* out) {
-  const int64_t height = d.image[0], width = d.image[1], channels = d.image[2];
-  const uint8_t* pixels = d.pixels.data() + image * d.image.numel();
-  const int64_t down = draw.top - padding, right = draw.left - padding;  // window against the image
+void cut_window(const Shape& image, const uint8_t* pixels, const Place& at, MapOf map_of, Out* out) {
+  const int64_t height = image[0], width = image[1], channels = image[2], right = at.right;
   // Columns of the window that lie on the image, before mirroring.
   const int64_t begin = std::clamp<int64_t>(-right, 0, width), end = std::clamp<int64_t>(width - right, begin, width);
   for (int64_t y = 0; y < height; ++y) {
-    const int64_t source_y = y + down;
+    const int64_t source_y = y + at.down;
     const bool black = source_y < 0 || source_y >= height;
     for (int64_t c = 0; c < channels; ++c) {
       const auto map = map_of(c);
@@ -52,10 +56,10 @@ void cut_window(const ImageDataset& d, int64_t image, int padding, const Augment
         continue;
       }
       const uint8_t* source = pixels + source_y * width * channels + c;
-      const int64_t first = draw.mirror ? width - end : begin;  // where the image's columns start in the output
+      const int64_t first = at.mirror ? width - end : begin;  // where the image's columns start in the output
       write_row(nullptr, 1, first, channels, map, row);
-      const int64_t from = right + (draw.mirror ? end - 1 : begin);
-      write_row(end > begin ? source + from * channels : nullptr, draw.mirror ? -1 : 1, end - begin, channels, map,
+      const int64_t from = right + (at.mirror ? end - 1 : begin);
+      write_row(end > begin ? source + from * channels : nullptr, at.mirror ? -1 : 1, end - begin, channels, map,
                 row + first * channels);
       const int64_t last = first + (end - begin);
       write_row(nullptr, 1, width - last, channels, map, row + last * channels);
@@ -86,10 +90,18 @@ ColorChange draw_color(const Augmentation& a, const Rng& rng, int64_t image, int
 }  // namespace
 
 void check(const Augmentation& a, const ImageDataset& d) {
-  if (a.crop_padding < 0 || !is_probability(a.jitter) || !is_probability(a.grey) || a.views < 1 || a.views > 2)
-    throw ConfigError(str("augmentation: crop padding ", a.crop_padding, ", jitter ", a.jitter, ", grey ", a.grey,
-                          ", views ", a.views, ", expected a padding of at least 0, probabilities and 1 or 2 views"));
-  if (a.any_color() && d.image[2] != 3)
+  const MixingOptions& m = a.mixing;
+  if (a.crop_padding < 0 || !is_probability(a.jitter) || !is_probability(a.grey) || a.views < 1 || a.views > 2 ||
+      a.crops < 1 || a.crops > kMaxCrops)
+    throw ConfigError(str("augmentation: crop padding ", a.crop_padding, ", crops ", a.crops, ", jitter ", a.jitter,
+                          ", grey ", a.grey, ", views ", a.views,
+                          ", expected a padding of at least 0, probabilities, 1 or 2 crops and 1 or 2 views"));
+  if (!is_probability(m.probability) || !(m.beta > 0 && m.beta <= 100))
+    throw ConfigError(str("augmentation: mixing with probability ", m.probability, " and Beta(", m.beta, ", ", m.beta,
+                          "), expected a probability and a number in (0, 100]"));
+  if (m.how != Mixing::kNone && a.views > 1)
+    throw ConfigError("augmentation: mixing of two views of an image, expected one view");
+  if ((a.any_color() || a.any_area || a.policy != AutoAugment::kNone) && d.image[2] != 3)
     throw ConfigError(str("augmentation: colours of images with ", d.image[2], " channels, expected 3"));
 }
 
@@ -103,36 +115,39 @@ AugmentDraw draw_augmentation(const Augmentation& a, uint64_t seed, int64_t imag
   AugmentDraw d{
       .top = below(words.v[0], places), .left = below(words.v[1], places), .mirror = a.flip && (words.v[2] >> 31)};
   if (a.any_color() && view == a.views - 1) d.color = draw_color(a, rng, image, epoch);
+  if (a.crops > 1) {
+    Draws again(rng, "image.again", image, epoch);
+    d.again_top = again.below(places);
+    d.again_left = again.below(places);
+  }
+  d.policy = draw_policy(a.policy, a.rotate_both_ways, {rng, "image.policy", image, epoch});
   return d;
 }
 
-void write_image(const ImageDataset& d, int64_t image, const Augmentation& a, const AugmentDraw& draw, float* out) {
+void write_image(const ImageDataset& d, const uint8_t* pixels, const Augmentation& a, const AugmentDraw& draw,
+                 float* out) {
   const auto normalised = [&d](int64_t channel) { return normaliser(d, channel); };
-  if (!draw.color.any()) return cut_window(d, image, a.crop_padding, draw, normalised, out);
-  std::vector<uint8_t> rgb(size_t(d.image.numel()), 0);  // colours are changed in bytes, as published codes do
-  cut_window(
-      d, image, a.crop_padding, draw, [](int64_t) { return Unchanged{}; }, rgb.data());
-  change_colors(draw.color, rgb);
-  for (int64_t c = 0; c < 3; ++c) write_row(rgb.data() + c, 1, int64_t(rgb.size()) / 3, 3, normalised(c), out + c);
+  const auto unchanged = [](int64_t) { return Unchanged{}; };
+  const Place first{draw.top - a.crop_padding, draw.left - a.crop_padding, draw.mirror};
+  if (!draw.color.any() && a.crops == 1 && draw.policy.count == 0)
+    return cut_window(d.image, pixels, first, normalised, out);
+  // Colours are changed in bytes, as published codes do.
+  RgbImage image{.height = d.image[0], .width = d.image[1], .pixels = {}};
+  image.pixels.resize(size_t(d.image.numel()));
+  cut_window(d.image, pixels, first, unchanged, image.pixels.data());
+  if (a.crops > 1) {
+    const std::vector<uint8_t> before = image.pixels;
+    cut_window(d.image, before.data(), {draw.again_top - a.crop_padding, draw.again_left - a.crop_padding}, unchanged,
+               image.pixels.data());
+  }
+  if (draw.color.any()) change_colors(draw.color, image.pixels);
+  for (int i = 0; i < draw.policy.count; ++i)
+    apply(draw.policy.changes[size_t(i)].op, draw.policy.changes[size_t(i)].amount, image);
+  cut_window(d.image, image.pixels.data(), {}, normalised, out);
 }
 
-std::vector<BatchPort> ImageDataset::ports(const BatchDraw& draw) const {
-  const int64_t count = int64_t(draw.samples.size()) * draw.augmentation.views;
-  Shape images{count};
-  for (int i = 0; i < 3; ++i) images.push_back(image[i]);
-  return {{"images", images, DType::kF32}, {"labels", {count}, DType::kI32}};
-}
-
-void ImageDataset::fill(const BatchDraw& draw, std::span<const Ref> out) const {
-  const Augmentation& a = draw.augmentation;
-  float* images = out[0].as<float>();
-  int32_t* to_labels = out[1].as<int32_t>();
-  for (int view = 0; view < a.views; ++view)
-    for (const int32_t sample : draw.samples) {
-      write_image(*this, sample, a, draw_augmentation(a, draw.seed, sample, draw.epoch, view), images);
-      images += image.numel();
-      *to_labels++ = labels[size_t(sample)];
-    }
+void write_image(const ImageDataset& d, int64_t image, const Augmentation& a, const AugmentDraw& draw, float* out) {
+  write_image(d, d.pixels.data() + image * d.image.numel(), a, draw, out);
 }
 
 }  // namespace sluice

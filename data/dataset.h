@@ -1,4 +1,4 @@
-// Labelled images in host memory, and the readers of Fashion-MNIST, CIFAR-10 and CIFAR-100.
+// Labelled images in host memory, and the readers of Fashion-MNIST, CIFAR-10, CIFAR-100 and SVHN.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,8 @@ struct ImageDataset : SampleSource {
   int64_t classes() const override { return int64_t(class_names.size()); }
   void expect_sound(const std::string& where) const override;
   void expect_fits(const Augmentation& augmentation) const override;
-  /// "images" [b, H, W, C] f32, normalised, and "labels" [b] i32; b counts the views of training images.
+  /// "images" [b, H, W, C] f32, normalised, and "labels" [b] i32; b counts the views of training images. Where samples
+  /// are mixed also "labels2" [b] i32, the other sample's class, and "share" [b] f32 in [0, 1], that of "labels".
   std::vector<BatchPort> ports(const BatchDraw& draw) const override;
   void fill(const BatchDraw& draw, std::span<const Ref> out) const override;
 };
@@ -41,5 +42,7 @@ ImageSplit load_fashion_mnist(const std::filesystem::path& dir, int64_t pad_to =
 ImageSplit load_cifar10(const std::filesystem::path& dir);
 /// Fine labels, from train.bin, test.bin and, if there, fine_label_names.txt in `dir` or dir/cifar-100-binary.
 ImageSplit load_cifar100(const std::filesystem::path& dir);
+/// Cropped digits, from train_32x32.mat and test_32x32.mat in `dir`; pixels of -1 .. 1.
+ImageSplit load_svhn(const std::filesystem::path& dir);
 
 }  // namespace sluice

@@ -6,6 +6,7 @@
 #include <cctype>
 #include <fstream>
 
+#include "data/augment.h"
 #include "data/cache_file.h"
 #include "data/resize.h"
 #include "engine/rng.h"
@@ -163,6 +164,39 @@ ImageDataset decode_images(const ImageFiles& files, const ImageReading& reading)
   }
   check(d, files.root.string());
   return d;
+}
+
+void FolderImages::expect_sound(const std::string& where) const {
+  if (labels.empty() || files.paths.size() != labels.size())
+    throw DataError(
+        str(where, ": ", files.paths.size(), " files, expected one for each of ", labels.size(), " labels"));
+  if (image.rank() != 3 || image[2] != 3 || shorter < image[0] || image[0] != image[1])
+    throw DataError(str(where, ": images of shape ", image.text(), " out of a side of ", shorter,
+                        ", expected RGB squares of at most that"));
+}
+
+void FolderImages::fill(const BatchDraw& draw, std::span<const Ref> out) const {
+  const auto decoded = [&](int64_t i) {
+    RgbImage whole = read_image(files.root / files.paths[size_t(i)]);
+    return draw.augmentation.any_area ? whole : fit_square(whole, shorter, image[0]);
+  };
+  fill_images(*this, draw, decoded, out);
+}
+
+FolderSplit load_imagenet(const fs::path& dir, int64_t side) {
+  const auto part = [side](ImageFiles listed) {
+    FolderImages d;
+    d.image = {side, side, 3};
+    d.labels = listed.labels;
+    d.class_names = listed.class_names;
+    d.mean = {0.485f, 0.456f, 0.406f};
+    d.stddev = {0.229f, 0.224f, 0.225f};
+    d.shorter = side * 8 / 7;
+    d.files = std::move(listed);
+    return d;
+  };
+  const ImageFiles train = list_class_folders(dir / "train");
+  return {part(train), part(list_validation(dir / "val", train.class_names))};
 }
 
 ImageSplit load_tiny_imagenet(const fs::path& dir, const fs::path& cache_dir, int64_t side) {

@@ -75,14 +75,16 @@ RgbImage resize(const RgbImage& image, const ResizedAxis& rows, const ResizedAxi
   return out;
 }
 
-RgbImage fit_square(const RgbImage& image, int64_t side) {
-  if (image.height == side && image.width == side) return image;
-  const int64_t shorter = std::min(image.height, image.width), longer = std::max(image.height, image.width);
-  const int64_t length = side * longer / shorter;
-  const auto middle = int64_t(std::nearbyint(double(length - side) / 2.0));  // halves to even, as Python rounds
-  const ResizedAxis whole{.size = side, .first = 0, .count = side},
-      part{.size = length, .first = middle, .count = side};
-  return image.height <= image.width ? resize(image, whole, part) : resize(image, part, whole);
+RgbImage fit_square(const RgbImage& image, int64_t side) { return fit_square(image, side, side); }
+
+RgbImage fit_square(const RgbImage& image, int64_t shorter, int64_t side) {
+  if (image.height == side && image.width == side && shorter == side) return image;
+  const auto axis = [&](int64_t from) {
+    const int64_t length = shorter * from / std::min(image.height, image.width);
+    const auto middle = int64_t(std::nearbyint(double(length - side) / 2.0));  // halves to even, as Python rounds
+    return ResizedAxis{.size = length, .first = middle, .count = side};
+  };
+  return resize(image, axis(image.height), axis(image.width));
 }
 
 }  // namespace sluice

@@ -17,5 +17,8 @@ RgbImage resize(const RgbImage& image, const ResizedAxis& rows, const ResizedAxi
 /// The shorter side becomes `side` (the longer in proportion, rounded down), then the middle of the longer one is cut
 /// out: torchvision's Resize(side) and CenterCrop(side). An image of that size is given back as it is.
 RgbImage fit_square(const RgbImage& image, int64_t side);
+/// The same with a square of `side` out of the middle of both: Resize(shorter), CenterCrop(side). Throws ConfigError
+/// where side is larger.
+RgbImage fit_square(const RgbImage& image, int64_t shorter, int64_t side);
 
 }  // namespace sluice

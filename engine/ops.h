@@ -178,9 +178,17 @@ Var log_softmax(Ctx& c, const Var& x);
 Var convert(Ctx& c, const Var& x, DType dtype);
 
 // ---- losses: scalars [1]; `weight` multiplies loss and gradient (1 / micro-batches) ----
-/// Sum over rows of row_weights [B] f32 (undefined: 1 / B each) times -log softmax(logits)[label]. logits [B, K] f32,
-/// labels [B] i32.
-Var softmax_cross_entropy(Ctx& c, const Var& logits, const Tensor& labels, float weight = 1.0f,
+/// The classes that rows should have.
+struct ClassTargets {
+  ClassTargets(Tensor of_rows) : labels(std::move(of_rows)) {}  // implicit: one label a row is the usual target
+  Tensor labels;                                                // [B] i32
+  Tensor labels2{};        // [B] i32: of which rows are to 1 - share; undefined: rows have one label
+  Tensor share{};          // [B] f32, of `labels`; as defined as labels2
+  float smoothing = 0.0f;  // what a label gives up to the K - 1 other classes, alike
+};
+/// Sum over rows of row_weights [B] f32 (undefined: 1 / B each) times -sum_k q_k log softmax(logits)_k, where q is the
+/// target. logits [B, K] f32.
+Var softmax_cross_entropy(Ctx& c, const Var& logits, const ClassTargets& targets, float weight = 1.0f,
                           const Tensor& row_weights = {});
 /// Sum over rows of row_weights [rows] f32 (undefined: 1 / rows each) times the row's mean of (x - target)^2. The
 /// target gets no gradient.

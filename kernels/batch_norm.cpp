@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "kernels/common/bit_loops.h"
 #include "kernels/common/parallel.h"
 #include "kernels/common/visit.h"
 
@@ -190,21 +191,14 @@ void add_gradients(const Gradient<T, M>& dz, T* out, int64_t lines, int64_t widt
   });
 }
 
-/// out = dy where the bit is set, and the bits of y; elements [begin, end) of a block.
+/// The bits of elements [begin, end) of y, a block's.
 template <class T>
-void mask_by_bits(const uint8_t* bits, const T* dy, T* out, int64_t begin, int64_t end) {
-  for_eights(begin, end, [=](int64_t i, auto count) {
-    const int32_t byte = bits[i / 8];
-    for (int64_t k = 0; k < count; ++k) store(out[i + k], (byte >> k & 1) != 0 ? float(dy[i + k]) : 0.0f);
-  });
-}
-template <class T>
-void pack_positive(const T* y, uint8_t* bits, int64_t begin, int64_t end) {
-  for_eights(begin, end, [=](int64_t i, auto count) {
-    float v[8] = {};
-    for (int64_t k = 0; k < count; ++k) v[k] = float(y[i + k]);
-    bits[i / 8] = positive_bits(v);
-  });
+void pack_block(const T* y, uint8_t* bits, int64_t begin, int64_t end) {
+  float converted[kStretch];
+  for (int64_t first = begin; first < end; first += kStretch) {
+    const int64_t count = std::min(kStretch, end - first);
+    pack_positive(as_floats(y + first, count, converted), count, bits + first / 8);
+  }
 }
 
 }  // namespace
@@ -258,7 +252,7 @@ void BatchNormApply::cpu<kIsa>(CpuContext& c) const {
           }
         }
       });
-      if (bits.defined()) pack_positive(y.as<T>(), bits.as<uint8_t>(), l.begin(b), l.end(b));
+      if (bits.defined()) pack_block(y.as<T>(), bits.as<uint8_t>(), l.begin(b), l.end(b));
     });
   };
   visit_float(x.dtype, [&]<class T>() {
@@ -282,7 +276,7 @@ void BatchNormGradSums::cpu<kIsa>(CpuContext& c) const {
       const bool packed = mask == BatchNormMask::kFromBits;
       const Gradient<T, M> dz{x.as<T>(), packed ? dresidual.as<T>() : dy.as<T>(), mean, scale, shift};
       parallel_for(c, l.blocks, [&, out = packed ? nullptr : dresidual.as<T>()](int64_t b) {
-        if (packed) mask_by_bits(bits.as<uint8_t>(), dy.as<T>(), dresidual.as<T>(), l.begin(b), l.end(b));
+        if (packed) keep_where_set(bits.as<uint8_t>(), dy.as<T>(), dresidual.as<T>(), l.begin(b), l.end(b));
         float *sum = blocks + 2 * b * l.width, *product = sum + l.width;
         std::fill_n(sum, 2 * l.width, 0.0f);
         l.lines(b, l.rows_of(b), [&](int64_t first, int64_t lines, int64_t width) {

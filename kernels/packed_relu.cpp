@@ -1,6 +1,9 @@
-// CPU halves of the packed ReLU: one pass, eight elements and their byte at a time.
+// CPU halves of the packed ReLU: one pass, in stretches that stay near the core.
 #include "kernels/packed_relu.h"
 
+#include <algorithm>
+
+#include "kernels/common/bit_loops.h"
 #include "kernels/common/parallel.h"
 #include "kernels/common/visit.h"
 
@@ -13,15 +16,20 @@ void PackedRelu::cpu<kIsa>(CpuContext& c) const {
     T* out = y.as<T>();
     uint8_t* packed = bits.as<uint8_t>();
     parallel_blocks(c, x.numel(), 16384, [=](int64_t begin, int64_t end) {
-      for_eights(begin, end, [=](int64_t i, auto count) {
-        float v[8] = {};
-        for (int64_t k = 0; k < count; ++k) v[k] = float(in[i + k]);
-        if (add != nullptr)
-          for (int64_t k = 0; k < count; ++k) v[k] += float(add[i + k]);
-        if (packed != nullptr) packed[i / 8] = positive_bits(v);
-        if (out == nullptr) return;
-        for (int64_t k = 0; k < count; ++k) store(out[i + k], v[k] < 0.0f ? 0.0f : v[k]);  // NaN passes
-      });
+      for (int64_t first = begin; first < end; first += kStretch) {
+        const int64_t count = std::min(kStretch, end - first);
+        float buffer[kStretch];
+        const float* v = as_floats(in + first, count, buffer);
+        if (add != nullptr) {
+#pragma omp simd
+          for (int64_t k = 0; k < count; ++k) buffer[k] = v[k] + float(add[first + k]);
+          v = buffer;
+        }
+        if (packed != nullptr) pack_positive(v, count, packed + first / 8);
+        if (out == nullptr) continue;
+#pragma omp simd
+        for (int64_t k = 0; k < count; ++k) store(out[first + k], v[k] < 0.0f ? 0.0f : v[k]);  // NaN passes
+      }
     });
   });
 }
@@ -29,15 +37,10 @@ void PackedRelu::cpu<kIsa>(CpuContext& c) const {
 template <>
 void PackedReluGrad::cpu<kIsa>(CpuContext& c) const {
   visit_float(dy.dtype, [&]<class T>() {
-    const T* in = dy.as<T>();
-    T* out = dx.as<T>();
-    const uint8_t* packed = bits.as<uint8_t>();
-    parallel_blocks(c, dy.numel(), 16384, [=](int64_t begin, int64_t end) {
-      for_eights(begin, end, [=](int64_t i, auto count) {
-        const int32_t byte = packed[i / 8];
-        for (int64_t k = 0; k < count; ++k) store(out[i + k], (byte >> k & 1) != 0 ? float(in[i + k]) : 0.0f);
-      });
-    });
+    parallel_blocks(c, dy.numel(), 16384,
+                    [in = dy.as<T>(), out = dx.as<T>(), packed = bits.as<uint8_t>()](int64_t begin, int64_t end) {
+                      keep_where_set(packed, in, out, begin, end);
+                    });
   });
 }
 

@@ -13,18 +13,34 @@ namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-/// -log softmax(x)[label], and out = scale * (softmax - one_hot) where `out` is given. out may be x.
+/// q of one row: `others` for every class, and `extra` more for its labels by their shares.
+struct RowTarget {
+  int32_t label, label2;
+  float share, others, extra;
+  float operator()(int64_t k) const {
+    return others + extra * ((k == int64_t(label) ? share : 0.0f) + (k == int64_t(label2) ? 1.0f - share : 0.0f));
+  }
+};
+
+/// -sum_k q_k log softmax(x)_k, and out = scale * (softmax - q) where `out` is given. out may be x.
 template <class T>
-float row_loss(const T* x, int64_t classes, int32_t label, float scale, T* out) {
-  const bool valid = label >= 0 && label < classes;
+float row_loss(const T* x, int64_t classes, const RowTarget& q, float scale, T* out) {
+  const auto is_class = [=](int32_t label) { return label >= 0 && label < classes; };
+  const bool valid = is_class(q.label) && is_class(q.label2);
   const float top = lane_max(classes, [=](int64_t k) { return float(x[k]); });
   const float sum = lane_sum(0, classes, [=](int64_t k) { return math::exp(float(x[k]) - top); });
-  const float loss = valid ? math::log(sum) + (top - float(x[label])) : kNan;
+  float loss = kNan;
+  if (valid) {
+    float below = top - float(x[q.label]);  // sum_k q_k (top - x_k)
+    if (q.label2 != q.label) below = q.share * below + (1.0f - q.share) * (top - float(x[q.label2]));
+    if (q.others > 0.0f)
+      below = q.extra * below + q.others * lane_sum(0, classes, [=](int64_t k) { return top - float(x[k]); });
+    loss = math::log(sum) + below;
+  }
   if (out == nullptr) return loss;
   const float factor = valid ? scale / sum : kNan;
 #pragma omp simd
-  for (int64_t k = 0; k < classes; ++k)
-    store(out[k], factor * math::exp(float(x[k]) - top) - (k == int64_t(label) ? scale : 0.0f));
+  for (int64_t k = 0; k < classes; ++k) store(out[k], factor * math::exp(float(x[k]) - top) - scale * q(k));
   return loss;
 }
 
@@ -35,12 +51,22 @@ void SoftmaxCrossEntropy::cpu<kIsa>(CpuContext& c) const {
   const int64_t rows = logits.dim(0), classes = logits.dim(1);
   const float* weights = row_weights.as<float>();
   const float mean = weights != nullptr ? weight : weight / float(std::max<int64_t>(1, rows));
+  const auto target = [&](int64_t r) {
+    const int32_t label = labels.as<int32_t>()[r];
+    const bool two = labels2.defined();
+    return RowTarget{.label = label,
+                     .label2 = two ? labels2.as<int32_t>()[r] : label,
+                     .share = two ? share.as<float>()[r] : 1.0f,
+                     .others = others(),
+                     .extra = extra()};
+  };
   float* losses = static_cast<float*>(c.workspace(size_t(rows) * sizeof(float)));
   visit_float(logits.dtype, [&]<class T>() {
     parallel_for(c, rows, [&](int64_t r) {
       T* out = dlogits.defined() ? dlogits.as<T>() + r * classes : nullptr;
-      const float share = weights != nullptr ? mean * weights[r] : mean;
-      const float row = row_loss(logits.as<T>() + r * classes, classes, labels.as<int32_t>()[r], share, out);
+      const float scale = weights != nullptr ? mean * weights[r] : mean;
+      const RowTarget q = target(r);
+      const float row = row_loss(logits.as<T>() + r * classes, classes, q, scale, out);
       losses[r] = weights != nullptr ? weights[r] * row : row;
     });
   });

@@ -7,6 +7,8 @@
 namespace sluice {
 namespace {
 
+const Port kLabels2{.name = "labels2", .dtype = DType::kI32, .differentiable = false};
+const Port kShare{.name = "share", .dtype = DType::kF32, .differentiable = false};
 const Port kCodes{.name = "t", .dtype = DType::kF32, .differentiable = false};
 
 }  // namespace
@@ -23,7 +25,9 @@ std::vector<Port> detached(std::vector<Port> ports) {
 std::vector<Port> BackpropStage::feed_ports() const {
   std::vector<Port> ports;
   if (at_.first) ports = detached(f_->in_ports());
-  if (at_.last) ports.push_back(labels_port());
+  if (!at_.last) return ports;
+  ports.push_back(labels_port());
+  if (loss_.mixed) ports.insert(ports.end(), {kLabels2, kShare});
   return ports;
 }
 std::vector<Port> BackpropStage::in_ports() const {
@@ -38,7 +42,24 @@ std::vector<Port> BackpropStage::out_ports() const {
 StageOutput BackpropStage::forward(Ctx& c, const Bundle& feed, const Bundle& in, float loss_weight) const {
   Bundle s = f_->forward(c, at_.first ? feed : in);
   if (!at_.last) return {.out = std::move(s), .losses = {}};
-  return {.out = {}, .losses = {softmax_cross_entropy(c, head(c, s), feed.back().value, loss_weight)}};
+  const size_t labels = feed.size() - (loss_.mixed ? 3 : 1);
+  ClassTargets targets = feed[labels].value;
+  targets.smoothing = loss_.smoothing;
+  if (loss_.mixed) {
+    targets.labels2 = feed[labels + 1].value;
+    targets.share = feed[labels + 2].value;
+  }
+  return {.out = {}, .losses = {softmax_cross_entropy(c, head(c, s), targets, loss_weight)}};
+}
+
+void train_on(const std::vector<StageNet>& net, const ClassLoss& loss) {
+  if (net.empty()) return;
+  if (auto* last = dynamic_cast<BackpropStage*>(net.back().body.get())) return last->train_on(loss);
+  if (loss.mixed)
+    throw ConfigError("samples are mixed: stages with losses of their own take one class a sample; expected rule bp");
+  if (loss.smoothing != 0)
+    throw ConfigError(
+        str("label smoothing of ", loss.smoothing, ": stages with losses of their own have none; expected rule bp"));
 }
 
 Var mean_squared_labels(Ctx& c, const Var& decoded, const LabelCodes& target, float weight) {

@@ -21,8 +21,14 @@ struct StagePosition {
   bool first = true, last = true;
 };
 
-/// A slice f of a network trained end to end. The first takes f's values from the feed; the last reads "labels", and
-/// its f gives logits [B, classes] that end in softmax cross-entropy.
+/// What the logits of a network that is trained end to end are compared with, beside the labels.
+struct ClassLoss {
+  float smoothing = 0;  // what a label gives up to all other classes
+  bool mixed = false;   // samples are mixed: the feed has "labels2" [B] i32 and "share" [B] f32, that of "labels"
+};
+
+/// A slice f of a network trained end to end. The first takes f's values from the feed; the last reads "labels" and
+/// what its loss needs more, and its f gives logits [B, classes] that end in softmax cross-entropy.
 class BackpropStage final : public StageBody {
  public:
   BackpropStage(BlockPtr f, StagePosition position) : f_(std::move(f)), at_(position) {}
@@ -33,11 +39,18 @@ class BackpropStage final : public StageBody {
   Bundle infer(Ctx& c, const Bundle& in) const override { return f_->forward(c, in); }
   Var head(Ctx& c, const Bundle& s) const override { return convert(c, s[0], DType::kF32); }
   Var decode(Ctx&, const Var& z) const override { return z; }
+  /// Before the stage is used.
+  void train_on(const ClassLoss& loss) { loss_ = loss; }
 
  private:
   BlockPtr f_;
   StagePosition at_;
+  ClassLoss loss_;
 };
+
+/// Sets the loss of the last stage. Throws ConfigError where that is not a BackpropStage and the loss is not the
+/// default: stages with losses of their own compare codes or features of one class a sample.
+void train_on(const std::vector<StageNet>& net, const ClassLoss& loss);
 
 /// The label codes that a stage's autoencoder is trained on.
 struct LabelCodes {

@@ -27,9 +27,11 @@ Tensor moved(const Tensor& t, const Stream& from, const Stream& to) {
 }
 
 std::vector<Port> inference_ports(const StageBody& first) {
+  // What is not looked at is what training compares with: of mixed samples there are two labels.
+  const auto is_target = [](const Port& p) { return p.name == "labels" || p.name == "labels2" || p.name == "share"; };
   std::vector<Port> ports;
   for (const Port& p : first.feed_ports())
-    if (p.name != "labels") ports.push_back(p);
+    if (!is_target(p)) ports.push_back(p);
   if (ports.empty()) throw ScheduleError("inference: stage 0 reads nothing from the data");
   ports.push_back({.name = "labels", .dtype = DType::kI32, .differentiable = false});
   return ports;

@@ -6,15 +6,19 @@
 
 namespace sluice {
 
-Var softmax_cross_entropy(Ctx& c, const Var& logits, const Tensor& labels, float weight, const Tensor& row_weights) {
+Var softmax_cross_entropy(Ctx& c, const Var& logits, const ClassTargets& targets, float weight,
+                          const Tensor& row_weights) {
   const bool record = c.recording({logits}, false);
   Tensor loss = c.empty({1});
   const Tensor dlogits = record ? c.empty(logits.shape(), logits.value.dtype()) : Tensor();
   launch(kernels::SoftmaxCrossEntropy{.logits = logits.value.cref(),
-                                      .labels = labels.cref(),
+                                      .labels = targets.labels.cref(),
                                       .loss = loss.ref(),
                                       .dlogits = dlogits.ref(),
                                       .row_weights = row_weights.cref(),
+                                      .labels2 = targets.labels2.cref(),
+                                      .share = targets.share.cref(),
+                                      .smoothing = targets.smoothing,
                                       .weight = weight},
          c.stream);
   return record ? record_loss(c, loss, logits, dlogits) : Var{loss};

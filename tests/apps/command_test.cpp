@@ -1,112 +1,14 @@
-// The `sluice` command as a user meets it: what it prints, how it fails, and how it goes on after it was stopped.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <chrono>
-#include <csignal>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <thread>
+// The `sluice` command as a user meets it: what it prints and what it trains.
+#include "tests/apps/command.h"
 
 #include "engine/safetensors.h"
-#include "kernels/common/philox.h"
 
-namespace sluice::command_test {
+namespace sluice::test::command_test {
 namespace {
 
-namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::StartsWith;
-
-struct Outcome {
-  int status = -1;  // exit code, or minus the signal
-  std::string text;
-  /// Lines of the output that are no progress bar.
-  std::vector<std::string> lines() const {
-    std::vector<std::string> found;
-    std::istringstream in(text);
-    for (std::string line; std::getline(in, line);)
-      if (line.find(" left") == std::string::npos) found.push_back(line);
-    return found;
-  }
-};
-
-int status_of(int raw) { return WIFEXITED(raw) ? WEXITSTATUS(raw) : -WTERMSIG(raw); }
-
-/// A folder of its own with a small data set in Fashion-MNIST's format.
-class CommandTest : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "sluice-command-XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    dir_ = name;
-    setenv("SLUICE_DATA_DIR", name.c_str(), 1);  // caches
-    fs::create_directory(data());
-    write_images("train", 160);
-    write_images("t10k", 40);
-  }
-  void TearDown() override { fs::remove_all(dir_); }
-
-  std::string data() const { return (dir_ / "data").string(); }
-  std::string run_dir(const std::string& name = "run") const { return (dir_ / name).string(); }
-  std::string checkpoint(const std::string& name = "run") const { return run_dir(name) + "/checkpoint.safetensors"; }
-
-  static void put_u32(std::ofstream& out, uint32_t v) {
-    for (int shift = 24; shift >= 0; shift -= 8) out.put(char(v >> shift & 0xff));
-  }
-  void write_images(const std::string& half, uint32_t n) const {
-    std::ofstream images(data() + "/" + half + "-images-idx3-ubyte"),
-        labels(data() + "/" + half + "-labels-idx1-ubyte");
-    put_u32(images, 0x803);
-    for (const uint32_t v : {n, 28u, 28u}) put_u32(images, v);
-    put_u32(labels, 0x801);
-    put_u32(labels, n);
-    for (uint32_t i = 0; i < n; ++i) {
-      labels.put(char(i % 10));
-      for (uint32_t p = 0; p < 784; ++p) images.put(char(philox({i, half == "train"}, p, 0).v[0] & 0xff));
-    }
-  }
-
-  Outcome shell(const std::string& command) const {
-    const std::string log = (dir_ / "log").string();
-    Outcome o;
-    o.status = status_of(std::system(("(" + command + ") >" + log + " 2>&1").c_str()));
-    std::ifstream in(log);
-    o.text.assign(std::istreambuf_iterator<char>(in), {});
-    return o;
-  }
-  Outcome sluice(const std::string& arguments) const { return shell(SLUICE_BINARY " " + arguments); }
-  std::string small(const std::string& more) const {
-    return "train --data-dir " + data() + " --width 0.03125 --batch 16 --cores-per-device 1 " + more;
-  }
-  /// Starts a training, sends it a signal when its first checkpoint is there, and waits for it.
-  int start_and_signal(const std::string& arguments, const std::string& run, int signal) const {
-    const pid_t pid = fork();
-    if (pid == 0) {
-      const std::string command = "exec " SLUICE_BINARY " " + arguments + " >/dev/null 2>&1";
-      execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
-      _exit(127);
-    }
-    for (int i = 0; i < 3000 && !fs::exists(checkpoint(run)); ++i)
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    kill(pid, signal);
-    int raw = 0;
-    waitpid(pid, &raw, 0);
-    return status_of(raw);
-  }
-
-  void expect_one_error(const Outcome& o, const testing::Matcher<std::string>& message) const {
-    EXPECT_EQ(o.status, 1) << o.text;
-    ASSERT_EQ(o.lines().size(), 1u) << o.text;
-    EXPECT_THAT(o.lines()[0], AllOf(StartsWith("sluice: "), message));
-  }
-
-  fs::path dir_;
-};
 
 TEST_F(CommandTest, InfoNamesDevicesAndLibraries) {
   const Outcome o = sluice("info");
@@ -175,10 +77,18 @@ TEST_F(CommandTest, TrainsOtherNetworksAndModes) {
         "--rule al --al-gpu-list cpu:0,cpu:0,cpu:1,cpu:1 --test-batch-size 7 --lr-schedule constant",
         "--model vit --rule al --auxiliary asa1 --patch 4 --num-layers 2 --head 6",
         "--model resnet34 --rule ara --ara-stride 3,4,2,2 --gcp", "--model resnet50 --rule al --auxiliary asa",
-        "--model mlp_mixer --rule bp --auxiliary aba4 --num-layers 2 --stage-layers 2"}) {
+        "--model mlp_mixer --rule bp --auxiliary aba4 --num-layers 2 --stage-layers 2",
+        "--rule bp --image-size 48 --cutmix --smoothing 0.1 --optimizer sgd --nesterov --clip-grad 1",
+        "--rule bp --mixup --rcpaste --min-lr 0 --scheduler cosine_epoch --warmup-epoch 1 --beta2 0.99",
+        "--rule bp --cutmix-prob 0.5 --augmentation crop_twice --devices cpu:0,cpu:1",
+        "--rule al --devices cpu:0,cpu:1 --clip-grad 0.5"}) {
     const Outcome o = sluice(small(std::string(more) + " --max-steps 3"));
     EXPECT_EQ(o.status, 0) << more << "\n" << o.text;
   }
+  expect_one_error(sluice(small("--rule bp --devices cpu:0,cpu:1 --clip-grad 1")), HasSubstr("expected one device"));
+  expect_one_error(sluice(small("--rule al --cutmix")), HasSubstr("expected rule bp"));
+  expect_one_error(sluice(small("--rule scpl --label-smoothing 0.1")), HasSubstr("expected rule bp"));
+  expect_one_error(sluice(small("--rule bp --autoaugment")), HasSubstr("channels"));
   const Outcome narrow = sluice(small("--dtype bf16 --max-steps 3"));
   if (narrow.status != 0) expect_one_error(narrow, HasSubstr("bf16 needs AVX-512"));  // says a CPU that lacks it
   expect_one_error(sluice(small("--dtype f16")), HasSubstr("expected f32 or bf16"));
@@ -269,86 +179,6 @@ TEST_F(CommandTest, AConfigurationFileAndSetsAreTheSameAsFlags) {
     EXPECT_EQ(array.bytes, read_safetensors(checkpoint("b")).arrays.at(name).bytes) << name;
 }
 
-TEST_F(CommandTest, ARunThatIsKilledOrStoppedGoesOnBitForBit) {
-  const std::string rest = "--rule al --epochs 60 --max-steps 300 --checkpoint-every 5 --trace false --out ";
-  ASSERT_EQ(sluice(small(rest + run_dir("whole"))).status, 0);
-  const int killed = start_and_signal(small(rest + run_dir("killed")), "killed", SIGKILL);
-  const int stopped = start_and_signal(small(rest + run_dir("stopped")), "stopped", SIGINT);
-  EXPECT_TRUE(killed == -SIGKILL || killed == 0);
-  EXPECT_EQ(stopped, 0);
-  const TensorFile whole = read_safetensors(checkpoint("whole"));
-  for (const std::string name : {"killed", "stopped"}) {
-    EXPECT_LT(std::stoll(read_safetensors(checkpoint(name)).metadata.at("step")), 300) << name;
-    const Outcome resumed = sluice(small(rest + run_dir(name)));
-    ASSERT_EQ(resumed.status, 0) << resumed.text;
-    EXPECT_THAT(resumed.text, HasSubstr("resuming"));
-    const TensorFile file = read_safetensors(checkpoint(name));
-    EXPECT_EQ(file.metadata.at("step"), "300");
-    for (const auto& [key, array] : whole.arrays)
-      EXPECT_EQ(array.bytes, file.arrays.at(key).bytes) << name << " " << key;
-  }
-}
-
-TEST_F(CommandTest, BadArgumentsGiveOneLine) {
-  expect_one_error(sluice(small("--devices gpu:0")), HasSubstr("device 'gpu:0': expected cpu, cpu:N or cuda:N"));
-  expect_one_error(sluice(small("--devices cpu:999")), HasSubstr("cpu:999 does not exist"));
-  expect_one_error(sluice(small("--devices cuda:7")), HasSubstr("cuda:7 does not exist"));
-  expect_one_error(sluice(small("--placement 0,0")), HasSubstr("placement=0,0 names 2 stages; vgg with rule al has 4"));
-  expect_one_error(sluice(small("--placement 0,0,0,1")), HasSubstr("names device 1; devices=cpu:0 has 1"));
-  expect_one_error(sluice(small("--rule ffa")), HasSubstr("expected one of vgg with bp, vgg with al"));
-  expect_one_error(sluice(small("--schedule fast")), HasSubstr("schedule 'fast' does not exist"));
-  expect_one_error(sluice(small("--set epoch=2")), HasSubstr("did you mean 'epochs'?"));
-  expect_one_error(sluice(small("--set width")), HasSubstr("--set width: expected key=value"));
-  expect_one_error(sluice("eval --run " + run_dir("none")), HasSubstr("config.json: cannot be read"));
-}
-
-TEST_F(CommandTest, BadDataGivesOneLine) {
-  expect_one_error(sluice("train --data-dir " + run_dir("nowhere")), HasSubstr(run_dir("nowhere")));
-  const std::string images = data() + "/train-images-idx3-ubyte";
-  fs::resize_file(images, 1000);
-  expect_one_error(sluice(small("")), AllOf(HasSubstr(images), HasSubstr("expected")));
-  write_images("train", 160);
-  std::fstream(images) << "PK";
-  expect_one_error(sluice(small("")), AllOf(HasSubstr(images), HasSubstr("expected")));
-}
-
-TEST_F(CommandTest, ALossThatIsNotANumberEndsTheRunAndKeepsTheCheckpoint) {
-  ASSERT_EQ(sluice(small("--rule bp --max-steps 2 --out " + run_dir())).status, 0);
-  TensorFile file = read_safetensors(checkpoint());
-  std::vector<std::byte>& weight = file.arrays.at("stage4.f.fc2.bias").bytes;
-  std::fill(weight.begin(), weight.end(), std::byte{0xff});  // a quiet NaN in every float
-  write_safetensors(checkpoint(), file);
-  const Outcome o = sluice(small("--rule bp --max-steps 6 --out " + run_dir()));
-  EXPECT_EQ(o.status, 1) << o.text;
-  EXPECT_THAT(o.text, HasSubstr("sluice: loss of stage 4 is nan at step 2"));
-  EXPECT_EQ(read_safetensors(checkpoint()).metadata.at("step"), "2");
-}
-
-TEST_F(CommandTest, ACheckpointOfAnotherRunIsRefusedAndKept) {
-  ASSERT_EQ(sluice(small("--rule bp --max-steps 2 --out " + run_dir())).status, 0);
-  const auto size = fs::file_size(checkpoint());
-  expect_one_error(
-      sluice(small("--rule al --max-steps 4 --out " + run_dir())),
-      HasSubstr("the saved run has rule=bp, this one al; resume with the same value or choose another --out"));
-  expect_one_error(sluice(small("--rule bp --seed 2 --max-steps 4 --out " + run_dir())),
-                   HasSubstr("seed=1, this one 2"));
-  EXPECT_EQ(fs::file_size(checkpoint()), size);
-}
-
-TEST_F(CommandTest, AFullDiskKeepsTheOldCheckpoint) {
-  ASSERT_EQ(sluice(small("--rule bp --max-steps 2 --out " + run_dir())).status, 0);
-  const TensorFile before = read_safetensors(checkpoint());
-  // A limit on file sizes stands for a full disk: the write of the checkpoint fails in the middle.
-  const Outcome o = shell("trap '' XFSZ; ulimit -f 40; " SLUICE_BINARY " " +
-                          small("--rule bp --max-steps 4 --trace false --out " + run_dir()));
-  EXPECT_EQ(o.status, 1) << o.text;
-  EXPECT_THAT(o.text, HasSubstr("checkpoint.safetensors"));
-  const TensorFile after = read_safetensors(checkpoint());
-  EXPECT_EQ(after.metadata.at("step"), "2");
-  for (const auto& [key, array] : before.arrays) EXPECT_EQ(array.bytes, after.arrays.at(key).bytes) << key;
-  EXPECT_FALSE(fs::exists(checkpoint() + ".tmp"));
-}
-
 /// Apt's lists as they lie on a disk, unpacked: four packages of two sections, and a release without descriptions.
 void write_lists(const fs::path& dir) {
   fs::create_directory(dir);
@@ -381,16 +211,5 @@ TEST_F(CommandTest, DebianTopicsComeFromAptsLists) {
   expect_one_error(sluice(fetch + "games,nosuchsection"), HasSubstr("no package of section 'nosuchsection'"));
 }
 
-TEST_F(CommandTest, AModelOfImagesRefusesTexts) {
-  fs::create_directory(dir_ / "news");
-  std::ofstream train(dir_ / "news/train.csv"), test(dir_ / "news/test.csv");
-  for (int i = 1; i <= 4; ++i) train << '"' << i << "\",\"some title\",\"and text\"\n";
-  test << "\"1\",\"some\",\"text\"\n";
-  train.close();
-  test.close();
-  expect_one_error(sluice("train --data ag_news --data-dir " + (dir_ / "news").string()),
-                   HasSubstr("model='vgg' takes images, and data='ag_news' holds none"));
-}
-
 }  // namespace
-}  // namespace sluice::command_test
+}  // namespace sluice::test::command_test

@@ -116,14 +116,28 @@ TEST(ConfigTest, RangesAreCheckedBeforeAnythingRuns) {
   check_config(valid());
   EXPECT_THAT(message_of([] { check_config({}); }), HasSubstr("data_dir is not set"));
   const std::vector<std::pair<std::string, std::string>> bad{
-      {"batch", "0"},        {"micro_batches", "3"}, {"epochs", "0"},      {"width", "0"},
-      {"lr", "nan"},         {"lr", "-1"},           {"momentum", "1"},    {"max_steps", "-1"},
-      {"auxiliary", "asa5"}, {"epsilon", "-1"},      {"auxiliary", "asa2"}};  // not of VGG
+      {"batch", "0"},        {"micro_batches", "3"}, {"epochs", "0"},         {"width", "0"},
+      {"lr", "nan"},         {"lr", "-1"},           {"momentum", "1"},       {"max_steps", "-1"},
+      {"auxiliary", "asa5"}, {"epsilon", "-1"},      {"auxiliary", "asa2"},  // not of VGG
+      {"scheduler", "cos"},  {"warmup_epoch", "5"},                          // by steps unless told otherwise
+      {"beta1", "1"},        {"gamma", "2"},         {"smoothing", "1.1"},    {"step_every", "0"},
+      {"cutmix_prob", "2"},  {"cutmix_beta", "0"},   {"augmentation", "weak"}};
   for (const auto& [key, value] : bad) {
     RunConfig c = valid();
     set_field(c, key, value);
     EXPECT_THROW(check_config(c), ConfigError) << key << "=" << value;
   }
+  RunConfig small = valid();
+  small.image_size = 64;
+  EXPECT_NO_THROW(check_config(small));
+  small.data = "cifar10";
+  EXPECT_THAT(message_of([&] { check_config(small); }), HasSubstr("has images of 32"));
+  RunConfig both = valid();
+  both.mixup = both.cutmix = true;
+  EXPECT_THAT(message_of([&] { check_config(both); }), HasSubstr("cutmix and mixup"));
+  RunConfig named = valid();
+  named.dtype = "f16";
+  EXPECT_EQ(message_of([&] { check_config(named); }), "dtype='f16': expected f32 or bf16");
 }
 
 TEST(ConfigTest, NetworksHaveNumbersOfTheirOwn) {

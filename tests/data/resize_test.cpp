@@ -106,5 +106,19 @@ TEST(FitSquare, ALineOfPixelsNeedsNoMoreMemoryThanItsMiddle) {
   EXPECT_EQ(square.pixels, std::vector<uint8_t>(32 * 32 * 3, 9));
 }
 
+TEST(Resize, ASmallerSquareIsTheMiddleOfTheResizedImage) {
+  for (const auto& [height, width] : std::vector<std::array<int64_t, 2>>{{20, 31}, {31, 20}, {16, 16}, {9, 40}}) {
+    const RgbImage image = noise(height, width, 5), got = fit_square(image, 16, 13);
+    const int64_t rows = 16 * height / std::min(height, width), columns = 16 * width / std::min(height, width);
+    const auto first = [](int64_t n) { return int64_t(std::nearbyint(double(n - 13) / 2)); };
+    const RgbImage whole = resize(image, {rows, 0, rows}, {columns, 0, columns});
+    for (int64_t y = 0; y < 13; ++y)
+      for (int64_t x = 0; x < 39; ++x)
+        ASSERT_EQ(got.pixels[size_t(y * 39 + x)],
+                  whole.pixels[size_t((y + first(rows)) * columns * 3 + first(columns) * 3 + x)]);
+  }
+  EXPECT_THROW(fit_square(noise(20, 20, 1), 8, 9), ConfigError);
+}
+
 }  // namespace
 }  // namespace sluice::resize_test

@@ -123,6 +123,15 @@ TEST_P(TrafficTest, Losses) {
                                               .dlogits = dx.ref(),
                                               .row_weights = weights.cref()},
                  {.read = rows, .written = rows, .loads = 6, .why = "the same"});
+  const Tensor others = random_ints(s, {kRows}, 2, 0, int32_t(kCols));
+  expect_traffic(kernels::SoftmaxCrossEntropy{.logits = x.cref(),
+                                              .labels = labels.cref(),
+                                              .loss = loss.ref(),
+                                              .dlogits = dx.ref(),
+                                              .labels2 = others.cref(),
+                                              .share = weights.cref(),
+                                              .smoothing = 0.1f},
+                 {.read = rows, .written = rows, .loads = 7, .why = "the same"});
   const Tensor products = floats({kRows, kRows});
   expect_traffic(
       kernels::SupervisedContrastive{

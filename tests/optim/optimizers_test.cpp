@@ -3,6 +3,7 @@
 
 #include "kernels/fill.h"
 #include "optim/adam.h"
+#include "optim/clipped.h"
 #include "optim/sgd.h"
 #include "tests/support/support.h"
 
@@ -194,6 +195,47 @@ TEST(Optimizers, NameTheirState) {
   EXPECT_EQ(Sgd({.momentum = 0.0f}).state_names(), std::vector<std::string>{});
   EXPECT_EQ(Sgd({.momentum = 0.9f}).state_names(), std::vector<std::string>{"sgd.momentum"});
   EXPECT_EQ(Adam().state_names(), (std::vector<std::string>{"adam.m", "adam.v"}));
+}
+
+/// Two arenas against one step of plain SGD by hand; the second time gradients are short enough.
+TEST_P(OptimizersTest, ClippingShortensAllArenasByTheirCommonNorm) {
+  const Stream s(device());
+  for (const float most : {0.5f, 1000.0f}) {
+    Net a(s), b(s);
+    const auto clip = std::make_shared<GradientClip>(most);
+    clip->add(a.arena);
+    clip->add(b.arena);
+    ClippedOptimizer first(std::make_unique<Sgd>(SgdOptions{.momentum = 0}), clip),
+        second(std::make_unique<Sgd>(SgdOptions{.momentum = 0}), clip);
+    for (int64_t step = 0; step < 3; ++step) {
+      a.write_grads(s, uint64_t(10 + step));
+      b.write_grad(s, b.params[0], uint64_t(20 + step));  // the others count as zero
+      double squares = 0;
+      std::vector<std::vector<double>> expected;
+      for (Net* net : {&a, &b})
+        for (const Param& p : net->params)
+          if (net == &a || p.index == 0)
+            for (const double g : net->grads(s, p)) squares += g * g;
+      const double factor = std::min(1.0, double(most) / (std::sqrt(squares) + 1e-6));
+      EXPECT_EQ(factor < 1, most < 1);
+      for (Net* net : {&a, &b})
+        for (const Param& p : net->params) {
+          std::vector<double> w = net->values(s, p);
+          const std::vector<double> g = net->grads(s, p);
+          for (size_t i = 0; i < w.size(); ++i) w[i] -= 0.1 * (net == &a || p.index == 0 ? factor * g[i] : 0.0);
+          expected.push_back(w);
+        }
+      const std::vector<GroupSettings> plain(2, GroupSettings{.lr = 0.1f});
+      first.step(a.arena, s, step, plain, {});
+      second.step(b.arena, s, step, plain, {});
+      size_t at = 0;
+      for (Net* net : {&a, &b})
+        for (const Param& p : net->params)
+          test::expect_close(net->values(s, p), expected[at++], test::bound(DType::kF32));
+    }
+  }
+  EXPECT_THROW(GradientClip(0), ConfigError);
+  EXPECT_THROW(GradientClip(1).factor(s, 0), Error);
 }
 
 }  // namespace

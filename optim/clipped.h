@@ -1,0 +1,43 @@
+// Gradients clipped by their global norm before another optimiser's step (Pascanu et al., ICML 2013).
+#pragma once
+
+#include <vector>
+
+#include "optim/optimizer.h"
+
+namespace sluice {
+
+/// The arenas whose gradients are shortened together, by one factor a step. All are updated on one stream, and the
+/// gradients of all are complete before the first of them is updated.
+class GradientClip {
+ public:
+  /// Throws ConfigError unless the norm is positive.
+  explicit GradientClip(float most);
+  /// Before the first step. The arena must outlive this object's steps.
+  void add(Arena& arena) { arenas_.push_back(&arena); }
+  /// The factor of a step, [1] f32 on the device; queued once a step.
+  ConstRef factor(const Stream& stream, int64_t step);
+
+ private:
+  float most_;
+  std::vector<Arena*> arenas_;
+  Tensor squares_, factor_;
+  int64_t step_ = -1;
+};
+
+/// Shortens the gradients in place, then steps.
+class ClippedOptimizer final : public Optimizer {
+ public:
+  ClippedOptimizer(OptimizerPtr inner, std::shared_ptr<GradientClip> clip)
+      : inner_(std::move(inner)), clip_(std::move(clip)) {}
+  /// Throws as Optimizer::step(), and Error where no arena was added to the clip.
+  void step(Arena& arena, const Stream& stream, int64_t step, const std::vector<GroupSettings>& groups,
+            const Tensor& finite) override;
+  std::vector<std::string> state_names() const override { return inner_->state_names(); }
+
+ private:
+  OptimizerPtr inner_;
+  std::shared_ptr<GradientClip> clip_;
+};
+
+}  // namespace sluice
