@@ -2,6 +2,7 @@
 // every mode of associated learning and under every synchronous schedule, bit for bit, dropout on, in f32 and bf16.
 #include <map>
 
+#include "models/auxiliary_resnet.h"
 #include "models/resnet.h"
 #include "models/text.h"
 #include "models/vision.h"
@@ -57,6 +58,23 @@ void add_patch_networks(std::vector<Network>& all, DType dtype) {
   }
 }
 
+void add_auxiliary_resnets(std::vector<Network>& all, DType dtype) {
+  for (const ResnetRule rule : {ResnetRule::kResidual, ResnetRule::kSign, ResnetRule::kBias}) {
+    const AuxiliaryResnetConfig resnet{.depth = 18,
+                                       .in_channels = 1,
+                                       .image = kImage,
+                                       .classes = kClasses,
+                                       .width = 1.0 / 16,
+                                       .rule = rule,
+                                       .stride = {3, 2, 2, 1},
+                                       .recompute = rule != ResnetRule::kBias,
+                                       .dtype = dtype};
+    const ImageCodes codes{.classes = kClasses, .code = 6, .hidden = 10};
+    all.push_back({"auxiliary resnet", [=] { return auxiliary_resnet_backprop(resnet); },
+                   [=] { return auxiliary_resnet_associated(resnet, codes); }, nullptr, true});
+  }
+}
+
 std::vector<Network> networks(Where where, DType dtype = DType::kF32) {
   const TextConfig text{.vocabulary = 30,
                         .classes = kClasses,
@@ -81,6 +99,7 @@ std::vector<Network> networks(Where where, DType dtype = DType::kF32) {
                    [=] { return transformer_contrastive(covered); }});
   }
   add_patch_networks(all, dtype);
+  add_auxiliary_resnets(all, dtype);
   all.push_back({"resnet18", [=] { return resnet18_backprop(resnet); }, [=] { return resnet18_associated(resnet); },
                  [=] { return resnet18_contrastive(resnet); }, true});
   return all;
