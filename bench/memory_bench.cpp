@@ -1,7 +1,8 @@
 // memory_bench [--json FILE]: bytes kept for the backward pass and the step's time, with backprop and every rule of
-// auxiliary activations, with and without gradient checkpointing. Bytes come from a dry run at full size, which records
-// without computing; times from real steps of smaller images, all rows of a network in turn and in reverse order every
-// other round, so that ratios are of neighbours. Data are random.
+// auxiliary activations, and with the inputs of the same layers in 8 bits (q8), with and without gradient
+// checkpointing. Bytes come from a dry run at full size, which records without computing; times from real steps of
+// smaller images, all rows of a network in turn and in reverse order every other round, so that ratios are of
+// neighbours. Data are random.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -59,6 +60,7 @@ std::vector<Variant> variants(const std::vector<std::string>& rules, bool checkp
 
 AuxiliaryCoverage coverage(const Variant& v) {
   if (v.rule == "bp") return {};
+  if (v.rule == "q8") return {.from = Auxiliary::kEightBits, .level = 4};
   return {.from = v.rule[1] == 's' ? Auxiliary::kSign : Auxiliary::kBias, .level = v.rule[3] - '0'};
 }
 
@@ -79,21 +81,24 @@ Network resnet(int depth) {
                             .recompute = v.gcp};
     c.rule = v.rule.starts_with("asa")   ? ResnetRule::kSign
              : v.rule.starts_with("aba") ? ResnetRule::kBias
+             : v.rule == "q8"            ? ResnetRule::kEightBits
                                          : ResnetRule::kResidual;
-    if (v.rule != "bp") c.stride = v.rule == "ara" ? std::array<int, 4>{3, 4, 2, 2} : std::array<int, 4>{2, 2, 2, 2};
+    if (v.rule != "bp" && v.rule != "q8")
+      c.stride = v.rule == "ara" ? std::array<int, 4>{3, 4, 2, 2} : std::array<int, 4>{2, 2, 2, 2};
     return c;
   };
-  return {str("resnet", depth), variants({"bp", "ara", "ara2222", "asa", "aba"}),
+  return {str("resnet", depth), variants({"bp", "ara", "ara2222", "asa", "aba", "q8"}),
           [config](const Variant& v, bool full) { return auxiliary_resnet_backprop(config(v, full)); },
           [](const Stream& s, int64_t batch, bool full) {
             return std::vector<Tensor>{images(s, batch, full ? 224 : 32), labels(s, batch)};
           },
           [config](const Variant& v, int64_t batch) {
+            if (v.rule == "q8") return std::optional<int64_t>();
             return std::optional<int64_t>(paper_bytes(config(v, true)).of(batch));
           }};
 }
 
-const std::vector<std::string> kLevels{"bp", "asa1", "asa2", "asa3", "asa4", "aba1", "aba2", "aba3", "aba4"};
+const std::vector<std::string> kLevels{"bp", "asa1", "asa2", "asa3", "asa4", "aba1", "aba2", "aba3", "aba4", "q8"};
 
 std::vector<Tensor> small_images(const Stream& s, int64_t batch, bool) {
   return {images(s, batch, 32), labels(s, batch)};
@@ -105,7 +110,7 @@ Network vit() {
           small_images,
           [](const Variant& v, int64_t batch) -> std::optional<int64_t> {
             const AuxiliaryCoverage a = coverage(v);
-            if (!v.gcp) return std::nullopt;
+            if (!v.gcp || v.rule == "q8") return std::nullopt;
             return batch * vit_paper_bytes({}, {a.from, a.level});
           }};
 }
@@ -115,6 +120,7 @@ Network mixer() {
           [](const Variant& v, bool) { return mixer_backprop({.auxiliary = coverage(v)}); }, small_images,
           [](const Variant& v, int64_t batch) -> std::optional<int64_t> {
             const AuxiliaryCoverage a = coverage(v);
+            if (v.rule == "q8") return std::nullopt;
             return batch * mixer_paper_bytes({}, {a.from, a.level});
           }};
 }

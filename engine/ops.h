@@ -16,9 +16,10 @@ Var add_relu(Ctx& c, const Var& x, const Var& residual);
 /// What is added to a layer's input and, alone, kept for its weight gradient. Gradients of inputs and biases stay
 /// exact.
 enum class Auxiliary : uint8_t {
-  kNone,  // backprop: the input itself
-  kBias,  // a learned vector a, the same for every row: nothing is kept, and dw = scale * (column sums of dz) a^T
-  kSign   // epsilon * sign(x): one bit an element is kept
+  kNone,      // backprop: the input itself
+  kBias,      // a learned vector a, the same for every row: nothing is kept, and dw = scale * (column sums of dz) a^T
+  kSign,      // epsilon * sign(x): one bit an element is kept
+  kEightBits  // no auxiliary activation, but the input itself in 8 bits (kernels/quantize.h): compressed training
 };
 struct WeightRule {
   Auxiliary from = Auxiliary::kNone;

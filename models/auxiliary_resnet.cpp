@@ -50,7 +50,8 @@ int64_t stem_channels(const AuxiliaryResnetConfig& c) { return scaled(64, c.widt
 /// The rule of a unit's convolutions; units that a group starts with are backprop's.
 WeightRule rule_of(const AuxiliaryResnetConfig& c, const ResnetUnit& u) {
   WeightRule r;
-  if (u.head || usual(c) || c.rule == ResnetRule::kResidual) return r;
+  if (c.rule == ResnetRule::kEightBits) r.from = Auxiliary::kEightBits;
+  if (u.head || usual(c) || c.rule == ResnetRule::kResidual || c.rule == ResnetRule::kEightBits) return r;
   r.from = c.rule == ResnetRule::kBias ? Auxiliary::kBias : Auxiliary::kSign;
   r.scale = c.scale;
   r.epsilon = c.epsilon;

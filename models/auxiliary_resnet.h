@@ -14,7 +14,8 @@ enum class ResnetRule : uint8_t {
   kBackprop,  // the usual network, its inputs
   kResidual,  // the input of the first unit of a group (ARA)
   kBias,      // a learned vector in all units of a group but the first (ABA)
-  kSign       // signs in all units of a group but the first (ASA)
+  kSign,      // signs in all units of a group but the first (ASA)
+  kEightBits  // the inputs in 8 bits, in all units: compressed training, to compare with
 };
 
 /// The layers in front of the first stage, 64 channels: for images of 32, 64 and 224.

@@ -47,7 +47,8 @@ int64_t less(const PaperRule& rule, int64_t elements) {
 }  // namespace
 
 PaperBytes paper_bytes(const AuxiliaryResnetConfig& c) {
-  if (c.rule == ResnetRule::kBackprop) throw ConfigError("paper_bytes: the usual network has no closed form");
+  if (c.rule == ResnetRule::kBackprop || c.rule == ResnetRule::kEightBits)
+    throw ConfigError("paper_bytes: neither the usual network nor 8 bits have a closed form");
   PaperBytes bytes{.per_sample = stem_bytes(c), .per_batch = 0};
   int64_t classified = 0;
   for (int s = 0; s < 4; ++s)

@@ -9,6 +9,7 @@
 #include "kernels/conv_taps.h"
 #include "kernels/expand_signs.h"
 #include "kernels/learning_indicator.h"
+#include "kernels/quantize.h"
 #include "kernels/sign_grad_weight.h"
 
 namespace sluice {
@@ -123,6 +124,9 @@ struct Conv2dFn final : Function {
   void backward_weight(BackwardCtx& c) override {
     const Gradients g{c.arena.grad(params.weight), params.bias.index < 0 ? GradSlot{} : c.arena.grad(params.bias)};
     switch (params.rule.from) {
+      case Auxiliary::kEightBits:
+        dequantize(c);
+        [[fallthrough]];
       case Auxiliary::kNone:
         launch(kernels::Conv2dGradWeight{.x = kept.cref(),
                                          .dy = deferred.cref(),
@@ -143,9 +147,16 @@ struct Conv2dFn final : Function {
     kept.reset();
     deferred.reset();
   }
+  /// The input from its 8 bits.
+  void dequantize(BackwardCtx& c) {
+    const Tensor whole = c.empty(in, deferred.tensor().dtype(), MemoryTag::kWorkspace);
+    launch(kernels::Dequantize{.q = kept.cref(), .ranges = ranges.cref(), .y = whole.ref()}, c.stream);
+    kept = Saved(whole, SaveKind::kDeferred, &c.ledger);
+    ranges.reset();
+  }
   Conv2dParams params;
   Shape in;
-  Saved kept, deferred;  // kept: the input or the residual activation, or packed signs, or nothing
+  Saved kept, ranges, deferred;  // kept: the input or the residual activation, or packed signs, 8 bits, or nothing
 };
 
 /// What the filters are applied to, its packed signs where they are wanted, and the bias.
@@ -185,7 +196,8 @@ Prepared prepare(Ctx& c, const Tensor& x, const Conv2dParams& p, bool keep) {
 /// The layer's learning indicators, one a sample.
 void indicate(Ctx& c, const Tensor& x, const Conv2dParams& p, const Tensor& residual) {
   const bool from_residual = residual.defined() && residual.storage() != x.storage();  // of a group's first layer: x
-  if (c.indicators == nullptr || (p.rule.from == Auxiliary::kNone && !from_residual)) return;
+  if (c.indicators == nullptr || (p.rule.from != Auxiliary::kSign && p.rule.from != Auxiliary::kBias && !from_residual))
+    return;
   c.indicators->push_back(c.empty({x.dim(0)}));
   launch(kernels::LearningIndicator{.x = x.cref(),
                                     .residual = residual.cref(),
@@ -234,6 +246,12 @@ Var conv2d(Ctx& c, const Var& x, const Conv2dParams& p, const Tensor& residual) 
     f->kept = c.save(SaveKind::kActivation, x.value);
   else if (p.rule.from == Auxiliary::kSign)
     f->kept = c.save(SaveKind::kBits, in.bits);
+  if (p.rule.from == Auxiliary::kEightBits) {
+    f->kept = c.save(SaveKind::kActivation, c.empty({x.shape().numel()}, DType::kU8));
+    f->ranges = c.save(SaveKind::kStats, c.empty({kernels::quant_groups(x.shape().numel()), 2}));
+    launch(kernels::Quantize{.x = x.value.cref(), .q = f->kept.tensor().ref(), .ranges = f->ranges.tensor().ref()},
+           c.stream);
+  }
   return c.tape->record(std::move(f), y, {x}, true);
 }
 

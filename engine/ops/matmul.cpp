@@ -8,6 +8,7 @@
 #include "kernels/auxiliary_bias.h"
 #include "kernels/learning_indicator.h"
 #include "kernels/packed_relu.h"
+#include "kernels/quantize.h"
 #include "kernels/sign_grad_weight.h"
 
 namespace sluice {
@@ -49,6 +50,9 @@ struct MatmulFn final : Function {
     const GradSlot dw = c.arena.grad(linear.weight);
     const GradSlot db = linear.bias.index < 0 ? GradSlot{} : c.arena.grad(linear.bias);
     switch (linear.rule.from) {
+      case Auxiliary::kEightBits:
+        dequantize(c);
+        [[fallthrough]];
       case Auxiliary::kNone:
         launch(kernels::MatmulGradWeight{.x = as_rows(x.tensor()).cref(),
                                          .dz = delta,
@@ -88,9 +92,16 @@ struct MatmulFn final : Function {
     x.reset();
     dz.reset();
   }
+  /// x from its 8 bits.
+  void dequantize(BackwardCtx& c) {
+    const Tensor whole = c.empty(input, dz.tensor().dtype(), MemoryTag::kWorkspace);
+    launch(kernels::Dequantize{.q = x.cref(), .ranges = ranges.cref(), .y = whole.ref()}, c.stream);
+    x = Saved(whole, SaveKind::kDeferred, &c.ledger);
+    ranges.reset();
+  }
   Linear linear;
   Shape input;
-  Saved x, kept, dz;  // x: the input, or its packed signs, or nothing; kept: for the activation, bits for ReLU
+  Saved x, ranges, kept, dz;  // x: the input, or its packed signs, or nothing; kept: for the activation, bits for ReLU
 };
 
 /// x + epsilon sign(x), and the signs where they are wanted.
@@ -128,7 +139,7 @@ Tensor auxiliary_bias(const Ctx& c, const Linear& l, const ConstRef& bias) {
 
 /// The layer's learning indicators, one a row; layers side by side with a vector each have them one after the other.
 void indicate(Ctx& c, const Tensor& x, const WeightRule& rule) {
-  if (c.indicators == nullptr || rule.from == Auxiliary::kNone) return;
+  if (c.indicators == nullptr || (rule.from != Auxiliary::kSign && rule.from != Auxiliary::kBias)) return;
   const bool vectors = rule.from == Auxiliary::kBias;
   const int64_t groups = vectors && rule.auxiliary.shape.rank() == 2 ? rule.auxiliary.shape[0] : 1;
   for (int64_t g = 0; g < groups; ++g) {
@@ -179,6 +190,12 @@ Var matmul(Ctx& c, const Var& x, const Linear& l) {
   f->input = x.shape();
   if (l.rule.from == Auxiliary::kNone) f->x = c.save(SaveKind::kActivation, x.value);
   if (l.rule.from == Auxiliary::kSign) f->x = c.save(SaveKind::kBits, in.bits);
+  if (l.rule.from == Auxiliary::kEightBits) {
+    f->x = c.save(SaveKind::kActivation, c.empty({x.shape().numel()}, DType::kU8));
+    f->ranges = c.save(SaveKind::kStats, c.empty({kernels::quant_groups(x.shape().numel()), 2}));
+    launch(kernels::Quantize{.x = x.value.cref(), .q = f->x.tensor().ref(), .ranges = f->ranges.tensor().ref()},
+           c.stream);
+  }
   if (l.act == Act::kRelu)
     f->kept = c.save(SaveKind::kBits, positive_bits(c, y));
   else if (l.act != Act::kNone)

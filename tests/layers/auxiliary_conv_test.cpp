@@ -153,6 +153,21 @@ TEST_P(AuxiliaryConvTest, AResidualActivationIsKeptInPlaceOfTheInput) {
   }
 }
 
+TEST_P(AuxiliaryConvTest, EightBitsOfTheInputGiveTheWeightGradientToAHundredth) {
+  const Stream s(device());
+  for (const Case& of : kCases) {
+    SCOPED_TRACE(of.in.text());
+    const Tensor x = random(s, of.in, 1);
+    Step step(s, of, {.from = Auxiliary::kEightBits}, x), exact(s, of, {}, x);
+    EXPECT_EQ(step.value, exact.value);
+    EXPECT_EQ(step.dx, exact.dx);
+    EXPECT_EQ(step.activation, of.in.numel()) << "a byte an element";
+    const double error = normalised_error(step.param("weight"), exact.param("weight"));
+    EXPECT_LT(error, 1e-2);
+    EXPECT_GT(error, 0);
+  }
+}
+
 TEST_P(AuxiliaryConvTest, GradientsOfInputBiasAndVectorAreExact) {
   const Stream s(device());
   for (const Case& of : kCases) {

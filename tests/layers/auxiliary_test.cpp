@@ -54,6 +54,9 @@ struct Step {
   int64_t kept = 0, left = 0;  // bytes
 };
 
+/// What is left of dw by 8 bits of x in [-3, 4]: half a step of 7 / 255 for each row.
+constexpr double kEightBitError = 2 * 3 * 0.5 * 7 / 255;
+
 const Values kDx{1, 2, 1, 2, -2, 1, 3, 2, -1, 3, 4, -2, -3, -1, 7, 3}, kDb{0, 5};
 const Values kDwSign{2, -2, -2, 2, 0, -2, 2, -2, -1, 1, 1, -1, -5, 1, -1, 1};
 
@@ -61,6 +64,17 @@ void expect_exact_rest(const Step& step) {
   EXPECT_EQ(step.dx, kDx);
   EXPECT_EQ(step.db, kDb);
   EXPECT_EQ(step.left, 0);
+}
+
+TEST_P(AuxiliaryTest, EightBitsOfTheInput) {
+  const Stream s(device());
+  const Step exact(s, {}), step(s, {.from = Auxiliary::kEightBits});
+  EXPECT_EQ(step.y, exact.y);
+  EXPECT_EQ(step.dx, exact.dx);
+  EXPECT_EQ(step.db, exact.db);
+  EXPECT_EQ(step.kept, 16 + 2 * 4) << "a byte an element, two numbers for up to 256 of them";
+  EXPECT_EQ(step.left, 0);
+  for (size_t i = 0; i < step.dw.size(); ++i) EXPECT_NEAR(step.dw[i], exact.dw[i], kEightBitError);
 }
 
 TEST_P(AuxiliaryTest, BackpropKeepsTheInput) {
