@@ -1,5 +1,5 @@
-// CUDA halves of the tap sums and biases. The sums: a thread per channel and part of the images goes through the
-// classes one after the other, so that each pixel is read once and added in a register; a second kernel adds the parts.
+// CUDA halves of the tap sums and biases. The sums: a thread per channel, class of pixels and part of the images adds
+// in a register, so that each pixel is read once; a second kernel adds the parts.
 #include "kernels/common/vec.cuh"
 #include "kernels/common/visit.h"
 #include "kernels/conv_taps.h"
@@ -46,23 +46,26 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// Partial results [parts, classes, K].
+/// Partial results [parts, classes, K]: a block for each part of the images, class and tile of the channels.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     tap_class_sums_kernel(float* partial, const T* dy, TapGrid g, TapImages shape, int64_t images) {
-  const int64_t tiles = ceil_div(shape.c, kThreads), part = int64_t(blockIdx.x) / tiles;
-  const int64_t k = (int64_t(blockIdx.x) - part * tiles) * kThreads + int64_t(threadIdx.x);
+  const int64_t tiles = ceil_div(shape.c, kThreads), classes = int64_t(g.rows.count) * g.cols.count;
+  const int64_t slice = int64_t(blockIdx.x) / tiles, part = slice / classes;  // slice: of partial
+  const int64_t k = (int64_t(blockIdx.x) - slice * tiles) * kThreads + int64_t(threadIdx.x);
   if (k >= shape.c) return;
-  const int64_t begin = part * images, behind = begin + images, end = behind < shape.n ? behind : shape.n;
-  for (int a = 0; a < g.rows.count; ++a)
-    for (int b = 0; b < g.cols.count; ++b) {
-      float sum = 0.0f;
-      for (int64_t n = begin; n < end; ++n)
-        for (int64_t p = g.rows.v[a].begin; p < g.rows.v[a].end; ++p)
-          for (int64_t q = g.cols.v[b].begin; q < g.cols.v[b].end; ++q)
-            sum += float(dy[((n * shape.h + p) * shape.w + q) * shape.c + k]);
-      partial[((part * g.rows.count + a) * g.cols.count + b) * shape.c + k] = sum;
-    }
+  const int at = int(slice - part * classes);
+  const TapClass row = g.rows.v[at / g.cols.count], col = g.cols.v[at % g.cols.count];
+  const int64_t first = part * images, left = shape.n - first;
+  const int64_t rows = row.end - row.begin, lines = (left < images ? left : images) * rows;
+  const int pixels = int(col.end - col.begin);
+  const T* from = dy + ((first * shape.h + row.begin) * shape.w + col.begin) * shape.c + k;
+  float sum = 0.0f;
+  for (int64_t line = 0; line < lines; ++line) {
+    const T* pixel = from + (line / rows * shape.h + line % rows) * shape.w * shape.c;
+    for (int q = 0; q < pixels; ++q, pixel += shape.c) sum += float(*pixel);
+  }
+  partial[slice * shape.c + k] = sum;
 }
 
 struct TapPartials {
@@ -120,7 +123,8 @@ void TapSums::cuda(CudaContext& c) const {
       static_cast<float*>(c.workspace(size_t(parts * g.rows.count * g.cols.count * channels) * sizeof(float)));
   if (parts > 0)
     visit_float(dy.dtype, [&]<class T>() {
-      launch_kernel(c, kName, tap_class_sums_kernel<T>, parts * ceil_div(channels, kThreads), kThreads, 0, partial,
+      launch_kernel(c, kName, tap_class_sums_kernel<T>,
+                    parts * g.rows.count * g.cols.count * ceil_div(channels, kThreads), kThreads, 0, partial,
                     dy.as<T>(), g, images_of(dy.shape), each);
     });
   const TapWindow w{int(sums.dim(1)), int(sums.dim(2))};
