@@ -230,6 +230,22 @@ TEST_P(AuxiliaryResnetPassTest, TheLedgerEqualsTheClosedForm) {
         }
 }
 
+TEST(AuxiliaryResnetTest, ADryRunKeepsWhatARealOneKeeps) {
+  const Stream dry(Device{}, CpuShare{.dry = true}), real{Device{}};
+  for (const ResnetRule rule : {kResidual, kSign, kBias, kEightBits}) {
+    AuxiliaryResnetConfig c = config(50, rule, kTwo, rule != kBias);
+    c.image = 16;
+    c.width = 0.125;
+    EXPECT_EQ(run(dry, c, 2).kept, run(real, c, 2).kept);
+  }
+  for (const Strides& stride : {kOne, Strides{3, 4, 2, 2}}) {  // at full size
+    AuxiliaryResnetConfig c = config(152, kResidual, stride, true);
+    c.stem = ResnetStem::k7x7Pooled;
+    c.image = 224;
+    EXPECT_EQ(run(dry, c, 4).kept, own_bytes(c, 4));
+  }
+}
+
 TEST_P(AuxiliaryResnetPassTest, CheckpointingChangesNoBit) {
   const Stream s(device());
   for (const int depth : {18, 50})
