@@ -25,15 +25,19 @@ std::vector<int64_t> shape_in(const std::filesystem::path& path, const std::stri
   if (!std::regex_search(header, m, std::regex("'shape': *\\(([0-9, ]*)\\)"))) bad_npy(path, "no shape");
   std::vector<int64_t> shape;
   std::istringstream in(m[1].str());
-  for (std::string item; std::getline(in, item, ',');)
-    if (item.find_first_of("0123456789") != std::string::npos) shape.push_back(std::stoll(item));
+  for (std::string item; std::getline(in, item, ',');) {
+    if (item.find_first_of("0123456789") == std::string::npos) continue;
+    if (item.size() > 12) bad_npy(path, str("a dimension of ", item));
+    shape.push_back(std::stoll(item));
+  }
+  if (shape.size() > 4) bad_npy(path, str(shape.size(), " dimensions"));
   return shape;
 }
 
 template <class T>
 std::vector<double> numbers(const std::string& bytes, size_t begin, size_t count) {
   std::vector<T> raw(count);
-  std::memcpy(raw.data(), bytes.data() + begin, count * sizeof(T));
+  if (count > 0) std::memcpy(raw.data(), bytes.data() + begin, count * sizeof(T));
   return {raw.begin(), raw.end()};
 }
 
@@ -68,11 +72,12 @@ NpyArray read_npy(const std::filesystem::path& path) {
   const bool f4 = header.find("'<f4'") != std::string::npos, f8 = header.find("'<f8'") != std::string::npos;
   if ((!f4 && !f8) || header.find("'fortran_order': True") != std::string::npos) bad_npy(path, header);
   NpyArray a{.shape = shape_in(path, header), .values = {}};
-  size_t count = 1;
-  for (const int64_t d : a.shape) count *= size_t(d);
   const size_t left = bytes.size() - begin - length;
-  if (left % (f4 ? 4 : 8) != 0 || left / (f4 ? 4 : 8) != count)
-    bad_npy(path, str(left, " bytes behind a header that says ", count, " numbers"));
+  double wanted = 1;  // which no shape overflows
+  for (const int64_t d : a.shape) wanted *= double(d);
+  if (wanted * (f4 ? 4 : 8) != double(left))
+    bad_npy(path, str(left, " bytes behind a header that says ", wanted, " numbers"));
+  const size_t count = left / (f4 ? 4 : 8);
   a.values = f4 ? numbers<float>(bytes, begin + length, count) : numbers<double>(bytes, begin + length, count);
   return a;
 }

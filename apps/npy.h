@@ -14,7 +14,7 @@ struct NpyArray {
 
 /// Replaces the file as a whole: whoever reads it sees the old one or the new one. Throws Error where it can't.
 void write_npy(const std::filesystem::path& path, const NpyArray& array);
-/// f4 or f8, little-endian, C order, any number of dimensions. Throws DataError: path, what was found, what was
+/// f4 or f8, little-endian, C order, up to four dimensions. Throws DataError: path, what was found, what was
 /// expected.
 NpyArray read_npy(const std::filesystem::path& path);
 

@@ -58,7 +58,10 @@ TEST(NpyTest, ReadsFloatsOfOtherWriters) {
   std::string fortran = file;
   fortran.replace(fortran.find("False"), 5, "True ");
   put(dir.path() / "fortran.npy", fortran);
-  for (const char* name : {"short.npy", "cut.npy", "text.npy", "fortran.npy", "absent.npy"})
+  std::string huge = file;
+  huge.replace(huge.find("(2,), }  "), 9, "(2, 9999999999999999999)}");
+  put(dir.path() / "huge.npy", huge);
+  for (const char* name : {"huge.npy", "short.npy", "cut.npy", "text.npy", "fortran.npy", "absent.npy"})
     EXPECT_THROW(read_npy(dir.path() / name), DataError) << name;
 }
 
