@@ -232,7 +232,7 @@ void run(const Options& o) {
     const auto found = std::find_if(known.begin(), known.end(), [&](const Network& n) { return n.name == name; });
     if (found == known.end()) throw ConfigError(str("--models ", name, ": no such network"));
     const nlohmann::ordered_json rows = report(*found, o);
-    for (const auto& [key, figures] : rows.items()) all[name + "." + key] = figures;
+    for (const auto& [key, figures] : rows.items()) all[str(name, ".", key)] = figures;
     if (!o.json.empty()) write_file(o.json, all.dump(2) + "\n");
   }
 }
