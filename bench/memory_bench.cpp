@@ -134,7 +134,7 @@ Network transformer() {
           [](const Stream& s, int64_t batch, bool) {
             std::vector<int32_t> ids(static_cast<size_t>(batch * 64));
             for (size_t i = 0; i < ids.size(); ++i) ids[i] = int32_t(1 + i * 7919 % 29'999);
-            return std::vector<Tensor>{Tensor::from<int32_t>(s, ids, {batch, 64}), labels(s, batch).reshape({batch})};
+            return std::vector<Tensor>{Tensor::from<int32_t>(s, ids, {batch, 64}), labels(s, batch)};
           },
           [](const Variant&, int64_t) { return std::optional<int64_t>(); }};
 }

@@ -8,6 +8,7 @@
 #include "kernels/common/visit.h"
 
 namespace sluice::kernels {
+
 // Signs are as good as random: a branch on them costs more than all the rest, and g++ vectorises selects only in loops
 // longer than a register.
 template <>

@@ -26,8 +26,8 @@ struct AuxiliaryCoverage {
   }
 };
 
-/// Makes the layer follow the rule. A rule of kBias declares its vector, "auxiliary_bias" [in], from U(+-1/sqrt(in));
-/// `groups` layers side by side in one weight have a vector each, [groups, in].
-void set_rule(Init init, Linear& linear, const WeightRule& rule, int64_t groups = 1);
+/// The rule as a layer with `in` inputs or channels follows it. A rule of kBias declares its vector, "auxiliary_bias"
+/// [in], from U(+-1/sqrt(in)); `groups` layers side by side in one weight have a vector each, [groups, in].
+WeightRule declare_rule(Init init, WeightRule rule, int64_t in, int64_t groups = 1);
 
 }  // namespace sluice

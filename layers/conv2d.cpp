@@ -14,10 +14,7 @@ Conv2d::Conv2d(Init init, Shape2d shape, Conv2dSpec spec, bool bias, const Weigh
   params_.weight = init.param("weight", {shape.out, shape.window, shape.window, shape.in / spec.groups}, initial);
   if (bias) params_.bias = init.param("bias", {shape.out}, initial);
   params_.spec = spec;
-  params_.rule = rule;
-  if (rule.from == Auxiliary::kBias)
-    params_.rule.auxiliary =
-        init.param("auxiliary_bias", {shape.in}, InitialValue::uniform(1.0f / std::sqrt(float(shape.in))));
+  params_.rule = declare_rule(init, rule, shape.in);
 }
 
 }  // namespace sluice

@@ -1,12 +1,13 @@
 // Conv2d over NHWC images with KRSC filters.
 #pragma once
 
+#include "layers/auxiliary.h"
 #include "layers/module.h"
 
 namespace sluice {
 
-/// x [N, H, W, in] -> [N, P, Q, out]. Starts at U(+-1/sqrt(window * window * in / groups)) (PyTorch's default). A rule
-/// of kBias adds the parameter "auxiliary_bias" [in], from U(+-1/sqrt(in)).
+/// x [N, H, W, in] -> [N, P, Q, out]. Starts at U(+-1/sqrt(window * window * in / groups)) (PyTorch's default). The
+/// rule may add a parameter (declare_rule()).
 class Conv2d final : public Module {
  public:
   struct Shape2d {

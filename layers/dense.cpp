@@ -11,7 +11,7 @@ Dense::Dense(Init init, int64_t in, int64_t out, Act act, DenseStart start, cons
   linear_.weight = init.param("weight", {out, in}, InitialValue::uniform(bound));
   linear_.bias = init.param("bias", {out}, fan_in ? InitialValue::uniform(bound) : InitialValue::constant(0));
   linear_.act = act;
-  set_rule(init, linear_, rule);
+  linear_.rule = declare_rule(init, rule, in);
 }
 
 }  // namespace sluice

@@ -13,7 +13,7 @@ enum class DenseStart {
            // the codes of different inputs start near different corners of the unit cube
 };
 
-/// x [..., in] -> [..., out]. The rule may add a parameter (set_rule).
+/// x [..., in] -> [..., out]. The rule may add a parameter (declare_rule()).
 class Dense final : public Module {
  public:
   Dense(Init init, int64_t in, int64_t out, Act act = Act::kNone, DenseStart start = DenseStart::kFanIn,

@@ -45,10 +45,10 @@ TransformerEncoder::TransformerEncoder(const Init& init, const EncoderConfig& co
   widen_.act = Act::kRelu;
   narrow_ = linear(init.scope("narrow"), {d, inner}, xavier(inner, d), fan_in(inner));
   const AuxiliaryCoverage& a = config.auxiliary;
-  set_rule(init.scope("qkv"), qkv_, a.rule(4), 3);
-  set_rule(init.scope("out"), out_, a.rule(3));
-  set_rule(init.scope("widen"), widen_, a.rule(2));
-  set_rule(init.scope("narrow"), narrow_, a.rule(1, true));
+  qkv_.rule = declare_rule(init.scope("qkv"), a.rule(4), d, 3);
+  out_.rule = declare_rule(init.scope("out"), a.rule(3), d);
+  widen_.rule = declare_rule(init.scope("widen"), a.rule(2), d);
+  narrow_.rule = declare_rule(init.scope("narrow"), a.rule(1, true), inner);
   if (config.final_norm) final_norm_ = norm(init, "final_norm", d);
   attention_ = {.heads = config.heads,
                 .dropout = config.dropout,

@@ -13,7 +13,7 @@ Linear projections(const Init& path, int64_t d, const WeightRule& rule) {
   Linear l;
   l.weight = init.param("weight", {3 * d, d}, start);
   l.bias = init.param("bias", {3 * d}, start);
-  set_rule(init, l, rule, 3);
+  l.rule = declare_rule(init, rule, d, 3);
   return l;
 }
 

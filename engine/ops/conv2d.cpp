@@ -3,13 +3,10 @@
 #include "kernels/conv2d.h"
 
 #include "engine/launch.h"
-#include "engine/ops.h"
-#include "kernels/add_sign.h"
+#include "engine/ops/weight_rule.h"
 #include "kernels/auxiliary_bias.h"
 #include "kernels/conv_taps.h"
 #include "kernels/expand_signs.h"
-#include "kernels/learning_indicator.h"
-#include "kernels/quantize.h"
 #include "kernels/sign_grad_weight.h"
 
 namespace sluice {
@@ -125,7 +122,7 @@ struct Conv2dFn final : Function {
     const Gradients g{c.arena.grad(params.weight), params.bias.index < 0 ? GradSlot{} : c.arena.grad(params.bias)};
     switch (params.rule.from) {
       case Auxiliary::kEightBits:
-        dequantize(c);
+        kept = eight_bits.whole(c, in, deferred.tensor().dtype());
         [[fallthrough]];
       case Auxiliary::kNone:
         launch(kernels::Conv2dGradWeight{.x = kept.cref(),
@@ -147,16 +144,10 @@ struct Conv2dFn final : Function {
     kept.reset();
     deferred.reset();
   }
-  /// The input from its 8 bits.
-  void dequantize(BackwardCtx& c) {
-    const Tensor whole = c.empty(in, deferred.tensor().dtype(), MemoryTag::kWorkspace);
-    launch(kernels::Dequantize{.q = kept.cref(), .ranges = ranges.cref(), .y = whole.ref()}, c.stream);
-    kept = Saved(whole, SaveKind::kDeferred, &c.ledger);
-    ranges.reset();
-  }
   Conv2dParams params;
   Shape in;
-  Saved kept, ranges, deferred;  // kept: the input or the residual activation, or packed signs, 8 bits, or nothing
+  Saved kept, deferred;  // kept: the input or the residual activation, or packed signs, or nothing
+  EightBits eight_bits;
 };
 
 /// What the filters are applied to, its packed signs where they are wanted, and the bias.
@@ -168,14 +159,9 @@ Prepared prepare(Ctx& c, const Tensor& x, const Conv2dParams& p, bool keep) {
   const Shape& w = p.weight.shape;
   if (p.rule.from != Auxiliary::kNone && p.spec.groups != 1) throw ConfigError("conv2d: a weight rule needs 1 group");
   if (p.rule.from == Auxiliary::kSign) {
-    in.x = c.empty(x.shape(), x.dtype());
-    if (keep) in.bits = c.empty({packed_bytes(x.numel())}, DType::kU8);
-    launch(kernels::AddSign{.x = x.cref(),
-                            .y = in.x.ref(),
-                            .bits = in.bits.ref(),
-                            .epsilon = p.rule.epsilon,
-                            .of_zero = p.rule.after_relu || p.rule.faithful ? 0.0f : -1.0f},
-           c.stream);
+    Signed with = add_sign(c, x, p.rule, keep);
+    in.x = std::move(with.value);
+    in.bits = std::move(with.bits);
   }
   if (p.rule.from == Auxiliary::kBias) {  // the bias of a pixel that all taps of its filter see
     const int64_t taps = w[0] * w[1] * w[2];
@@ -193,22 +179,6 @@ Prepared prepare(Ctx& c, const Tensor& x, const Conv2dParams& p, bool keep) {
   return in;
 }
 
-/// The layer's learning indicators, one a sample.
-void indicate(Ctx& c, const Tensor& x, const Conv2dParams& p, const Tensor& residual) {
-  const bool from_residual = residual.defined() && residual.storage() != x.storage();  // of a group's first layer: x
-  if (c.indicators == nullptr || (p.rule.from != Auxiliary::kSign && p.rule.from != Auxiliary::kBias && !from_residual))
-    return;
-  c.indicators->push_back(c.empty({x.dim(0)}));
-  launch(kernels::LearningIndicator{.x = x.cref(),
-                                    .residual = residual.cref(),
-                                    .vector =
-                                        p.rule.from == Auxiliary::kBias ? c.weight(p.rule.auxiliary).ref : ConstRef{},
-                                    .y = c.indicators->back().ref(),
-                                    .epsilon = p.rule.epsilon,
-                                    .of_zero = p.rule.after_relu || p.rule.faithful ? 0.0f : -1.0f},
-         c.stream);
-}
-
 }  // namespace
 
 Var conv2d(Ctx& c, const Var& x, const Conv2dParams& p, const Tensor& residual) {
@@ -224,7 +194,8 @@ Var conv2d(Ctx& c, const Var& x, const Conv2dParams& p, const Tensor& residual) 
   const bool record = c.recording({x}, true);
   const Weight w = c.weight(p.weight);
   const Prepared in = prepare(c, x.value, p, record);
-  indicate(c, x.value, p, residual);
+  const ConstRef vector = p.rule.from == Auxiliary::kBias ? c.weight(p.rule.auxiliary).ref : ConstRef{};
+  indicate(c, x.value, p.rule, x.shape()[0], {.vector = vector, .residual = residual});
   ConstRef bias = p.bias.index < 0 ? ConstRef{} : c.weight(p.bias).ref;
   if (in.bias.defined()) bias = in.bias.cref();
   Tensor y = c.empty({x.shape()[0], g.out(x.shape()[1], filters[1]), g.out(x.shape()[2], filters[2]), filters[0]},
@@ -246,12 +217,7 @@ Var conv2d(Ctx& c, const Var& x, const Conv2dParams& p, const Tensor& residual) 
     f->kept = c.save(SaveKind::kActivation, x.value);
   else if (p.rule.from == Auxiliary::kSign)
     f->kept = c.save(SaveKind::kBits, in.bits);
-  if (p.rule.from == Auxiliary::kEightBits) {
-    f->kept = c.save(SaveKind::kActivation, c.empty({x.shape().numel()}, DType::kU8));
-    f->ranges = c.save(SaveKind::kStats, c.empty({kernels::quant_groups(x.shape().numel()), 2}));
-    launch(kernels::Quantize{.x = x.value.cref(), .q = f->kept.tensor().ref(), .ranges = f->ranges.tensor().ref()},
-           c.stream);
-  }
+  if (p.rule.from == Auxiliary::kEightBits) f->eight_bits = EightBits(c, x.value);
   return c.tape->record(std::move(f), y, {x}, true);
 }
 

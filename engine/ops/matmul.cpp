@@ -3,12 +3,9 @@
 #include "kernels/matmul.h"
 
 #include "engine/launch.h"
-#include "engine/ops.h"
-#include "kernels/add_sign.h"
+#include "engine/ops/weight_rule.h"
 #include "kernels/auxiliary_bias.h"
-#include "kernels/learning_indicator.h"
 #include "kernels/packed_relu.h"
-#include "kernels/quantize.h"
 #include "kernels/sign_grad_weight.h"
 
 namespace sluice {
@@ -51,7 +48,7 @@ struct MatmulFn final : Function {
     const GradSlot db = linear.bias.index < 0 ? GradSlot{} : c.arena.grad(linear.bias);
     switch (linear.rule.from) {
       case Auxiliary::kEightBits:
-        dequantize(c);
+        x = eight_bits.whole(c, input, delta.dtype);
         [[fallthrough]];
       case Auxiliary::kNone:
         launch(kernels::MatmulGradWeight{.x = as_rows(x.tensor()).cref(),
@@ -92,33 +89,11 @@ struct MatmulFn final : Function {
     x.reset();
     dz.reset();
   }
-  /// x from its 8 bits.
-  void dequantize(BackwardCtx& c) {
-    const Tensor whole = c.empty(input, dz.tensor().dtype(), MemoryTag::kWorkspace);
-    launch(kernels::Dequantize{.q = x.cref(), .ranges = ranges.cref(), .y = whole.ref()}, c.stream);
-    x = Saved(whole, SaveKind::kDeferred, &c.ledger);
-    ranges.reset();
-  }
   Linear linear;
   Shape input;
-  Saved x, ranges, kept, dz;  // x: the input, or its packed signs, or nothing; kept: for the activation, bits for ReLU
+  Saved x, kept, dz;  // x: the input, or its packed signs, or nothing; kept: for the activation, bits for ReLU
+  EightBits eight_bits;
 };
-
-/// x + epsilon sign(x), and the signs where they are wanted.
-struct Signed {
-  Tensor value, bits;
-};
-Signed add_sign(const Ctx& c, const Tensor& x, const WeightRule& rule, bool keep) {
-  Signed s{c.empty(x.shape(), x.dtype()), {}};
-  if (keep) s.bits = c.empty({packed_bytes(x.shape().numel())}, DType::kU8);
-  launch(kernels::AddSign{.x = x.cref(),
-                          .y = s.value.ref(),
-                          .bits = s.bits.ref(),
-                          .epsilon = rule.epsilon,
-                          .of_zero = rule.after_relu || rule.faithful ? 0.0f : -1.0f},
-         c.stream);
-  return s;
-}
 
 /// A bit for each element, y > 0.
 Tensor positive_bits(const Ctx& c, const Tensor& y) {
@@ -137,26 +112,13 @@ Tensor auxiliary_bias(const Ctx& c, const Linear& l, const ConstRef& bias) {
   return y;
 }
 
-/// The layer's learning indicators, one a row; layers side by side with a vector each have them one after the other.
-void indicate(Ctx& c, const Tensor& x, const WeightRule& rule) {
-  if (c.indicators == nullptr || (rule.from != Auxiliary::kSign && rule.from != Auxiliary::kBias)) return;
-  const bool vectors = rule.from == Auxiliary::kBias;
-  const int64_t groups = vectors && rule.auxiliary.shape.rank() == 2 ? rule.auxiliary.shape[0] : 1;
-  for (int64_t g = 0; g < groups; ++g) {
-    ConstRef vector;
-    if (vectors) {
-      vector = c.weight(rule.auxiliary).ref;
-      vector.shape = {x.shape().cols()};
-      vector.data = vector.as<float>() + g * x.shape().cols();
-    }
-    c.indicators->push_back(c.empty({x.shape().rows()}));
-    launch(kernels::LearningIndicator{.x = x.cref(),
-                                      .vector = vector,
-                                      .y = c.indicators->back().ref(),
-                                      .epsilon = rule.epsilon,
-                                      .of_zero = rule.after_relu || rule.faithful ? 0.0f : -1.0f},
-           c.stream);
-  }
+/// The learning indicators of the layer's rows; layers side by side with a vector each have them one after the other.
+void indicate_rows(Ctx& c, const Tensor& x, const WeightRule& rule) {
+  const int64_t rows = x.shape().rows(), in = x.shape().cols();
+  if (rule.from != Auxiliary::kBias) return indicate(c, x, rule, rows, {});
+  const ConstRef vectors = c.weight(rule.auxiliary).ref;
+  for (int64_t g = 0; g * in < vectors.numel(); ++g)
+    indicate(c, x, rule, rows, {.vector = {{vectors.as<float>() + g * in, {in}, DType::kF32}}});
 }
 
 }  // namespace
@@ -166,7 +128,7 @@ Var matmul(Ctx& c, const Var& x, const Linear& l) {
   const bool split = record && keeps_input(l.act);  // backward wants what the activation was applied to
   const Weight w = c.weight(l.weight);
   ConstRef bias = l.bias.index < 0 ? ConstRef{} : c.weight(l.bias).ref;
-  indicate(c, x.value, l.rule);
+  indicate_rows(c, x.value, l.rule);
   Signed in{x.value, {}};
   if (l.rule.from == Auxiliary::kSign) in = add_sign(c, x.value, l.rule, record);
   Tensor shifted;
@@ -190,12 +152,7 @@ Var matmul(Ctx& c, const Var& x, const Linear& l) {
   f->input = x.shape();
   if (l.rule.from == Auxiliary::kNone) f->x = c.save(SaveKind::kActivation, x.value);
   if (l.rule.from == Auxiliary::kSign) f->x = c.save(SaveKind::kBits, in.bits);
-  if (l.rule.from == Auxiliary::kEightBits) {
-    f->x = c.save(SaveKind::kActivation, c.empty({x.shape().numel()}, DType::kU8));
-    f->ranges = c.save(SaveKind::kStats, c.empty({kernels::quant_groups(x.shape().numel()), 2}));
-    launch(kernels::Quantize{.x = x.value.cref(), .q = f->x.tensor().ref(), .ranges = f->ranges.tensor().ref()},
-           c.stream);
-  }
+  if (l.rule.from == Auxiliary::kEightBits) f->eight_bits = EightBits(c, x.value);
   if (l.act == Act::kRelu)
     f->kept = c.save(SaveKind::kBits, positive_bits(c, y));
   else if (l.act != Act::kNone)

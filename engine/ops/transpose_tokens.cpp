@@ -10,7 +10,7 @@ namespace {
 /// x^T + residual.
 Tensor turned(const Tensor& x, const Tensor& residual, const Stream& s) {
   expect_rank("transpose_tokens", "x", x.shape(), 3);
-  Tensor y = Tensor::empty(s, {x.dim(0), x.dim(2), x.dim(1)}, x.dtype(), MemoryTag::kActivations);
+  Tensor y = Tensor::empty(s, {x.dim(0), x.dim(2), x.dim(1)}, x.dtype());
   launch(kernels::TransposeTokens{.x = x.cref(), .residual = residual.cref(), .y = y.ref()}, s);
   return y;
 }
