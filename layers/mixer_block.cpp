@@ -1,6 +1,8 @@
 // Declares a mixer block's parameters in the order in which they are used.
 #include "layers/mixer_block.h"
 
+#include "layers/checks.h"
+
 namespace sluice {
 
 MixerBlock::MixerBlock(const Init& init, const MixerBlockConfig& c)
@@ -15,11 +17,10 @@ MixerBlock::MixerBlock(const Init& init, const MixerBlockConfig& c)
       channel_narrow_(init.scope("channel_narrow"), c.channel_inner, c.width, Act::kNone, DenseStart::kFanIn,
                       c.auxiliary.rule(1, true)),
       dropout_(c.dropout) {
-  if (!(dropout_ >= 0.0f && dropout_ < 1.0f))
-    throw ConfigError(str(init.path(), ": dropout probability ", dropout_, ", expected [0, 1)"));
+  expect_dropout(init, dropout_);
   const char* const names[] = {"token_inner_dropout", "token_out_dropout", "channel_inner_dropout",
                                "channel_out_dropout"};
-  for (size_t i = 0; i < 4; ++i) paths_[i] = path_hash(init.scope(names[i]).path());
+  for (size_t i = 0; i < 4; ++i) paths_[i] = dropout_path(init, names[i]);
 }
 
 Var MixerBlock::forward(Ctx& c, const Var& x) const {

@@ -1,10 +1,10 @@
 // Dropout's key comes from its path.
 #include "layers/pointwise.h"
 
+#include "layers/checks.h"
+
 namespace sluice {
 
-Dropout::Dropout(const Init& init, float p) : p_(p), path_(path_hash(init.path())) {
-  if (!(p >= 0.0f && p < 1.0f)) throw ConfigError(str(init.path(), ": dropout probability ", p, ", expected [0, 1)"));
-}
+Dropout::Dropout(const Init& init, float p) : p_(p), path_(path_hash(init.path())) { expect_dropout(init, p); }
 
 }  // namespace sluice

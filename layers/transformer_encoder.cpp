@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "layers/checks.h"
+
 namespace sluice {
 namespace {
 
@@ -22,23 +24,20 @@ Linear linear(Init init, Shape weight, InitialValue start, InitialValue bias_sta
   return l;
 }
 
-uint64_t path_of(const Init& init, const char* name) { return path_hash(init.scope(name).path()); }
-
 }  // namespace
 
 TransformerEncoder::TransformerEncoder(const Init& init, const EncoderConfig& config)
     : attention_norm_(norm(init, "attention_norm", config.width)),
       inner_norm_(norm(init, "inner_norm", config.width)),
       dropout_(config.dropout),
-      attention_path_(path_of(init, "attention_dropout")),
-      inner_path_(path_of(init, "inner_dropout")),
-      out_path_(path_of(init, "out_dropout")) {
+      attention_path_(dropout_path(init, "attention_dropout")),
+      inner_path_(dropout_path(init, "inner_dropout")),
+      out_path_(dropout_path(init, "out_dropout")) {
   const int64_t d = config.width, inner = config.inner;
-  if (config.heads < 1 || d < 1 || d % config.heads != 0)
-    throw ShapeError(str(init.path(), ": a width of ", d, " does not split into ", config.heads, " heads"));
-  if (!(dropout_ >= 0.0f && dropout_ < 1.0f))
-    throw ConfigError(str(init.path(), ": dropout probability ", dropout_, ", expected [0, 1)"));
-  const InitialValue clone = InitialValue::clones(1.0f / std::sqrt(float(d)), path_of(init, "projection_bias"), d);
+  expect_heads(init, d, config.heads);
+  expect_dropout(init, dropout_);
+  const InitialValue clone =
+      InitialValue::clones(1.0f / std::sqrt(float(d)), path_hash(init.scope("projection_bias").path()), d);
   qkv_ = linear(init.scope("qkv"), {3 * d, d}, xavier(d, d), clone);
   out_ = linear(init.scope("out"), {d, d}, xavier(d, d), clone);
   widen_ = linear(init.scope("widen"), {inner, d}, xavier(d, inner), fan_in(d));
@@ -52,7 +51,7 @@ TransformerEncoder::TransformerEncoder(const Init& init, const EncoderConfig& co
   if (config.final_norm) final_norm_ = norm(init, "final_norm", d);
   attention_ = {.heads = config.heads,
                 .dropout = config.dropout,
-                .path = path_of(init, "probabilities"),
+                .path = dropout_path(init, "probabilities"),
                 .recompute = config.recompute};
 }
 

@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "layers/checks.h"
+
 namespace sluice {
 namespace {
 
@@ -22,8 +24,6 @@ WeightRule narrow_rule(const AuxiliaryCoverage& a) {
   return a.rule(1, !forgotten);
 }
 
-uint64_t dropout_path(const Init& init, const char* name) { return path_hash(init.scope(name).path()); }
-
 }  // namespace
 
 VisionBlock::VisionBlock(const Init& init, const VisionBlockConfig& c)
@@ -38,10 +38,8 @@ VisionBlock::VisionBlock(const Init& init, const VisionBlockConfig& c)
       attention_path_(dropout_path(init, "attention_dropout")),
       inner_path_(dropout_path(init, "inner_dropout")),
       out_path_(dropout_path(init, "out_dropout")) {
-  if (c.heads < 1 || c.width < 1 || c.width % c.heads != 0)
-    throw ShapeError(str(init.path(), ": a width of ", c.width, " does not split into ", c.heads, " heads"));
-  if (!(dropout_ >= 0.0f && dropout_ < 1.0f))
-    throw ConfigError(str(init.path(), ": dropout probability ", dropout_, ", expected [0, 1)"));
+  expect_heads(init, c.width, c.heads);
+  expect_dropout(init, dropout_);
 }
 
 Var VisionBlock::forward(Ctx& c, const Var& x) const {

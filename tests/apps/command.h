@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "kernels/common/philox.h"
+#include "tests/support/temp_dir.h"
 
 namespace sluice::test {
 
@@ -38,15 +39,11 @@ inline int status_of(int raw) { return WIFEXITED(raw) ? WEXITSTATUS(raw) : -WTER
 class CommandTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "sluice-command-XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    dir_ = name;
-    setenv("SLUICE_DATA_DIR", name.c_str(), 1);  // caches
+    setenv("SLUICE_DATA_DIR", dir_.path().c_str(), 1);  // caches
     fs::create_directory(data());
     write_images("train", 160);
     write_images("t10k", 40);
   }
-  void TearDown() override { fs::remove_all(dir_); }
 
   std::string data() const { return (dir_ / "data").string(); }
   std::string run_dir(const std::string& name = "run") const { return (dir_ / name).string(); }
@@ -102,7 +99,7 @@ class CommandTest : public testing::Test {
     EXPECT_THAT(o.lines()[0], testing::AllOf(testing::StartsWith("sluice: "), message));
   }
 
-  fs::path dir_;
+  TempDir dir_;
 };
 
 }  // namespace sluice::test

@@ -112,7 +112,7 @@ TEST_F(CommandTest, TrainsOnAnyTable) {
                           : "green,grass")
          << ",\"words of many kinds, here\"\n";
   file.close();
-  const std::string table = "train --data csv --data-dir " + dir_.string() +
+  const std::string table = "train --data csv --data-dir " + dir_.path().string() +
                             " --text-columns title,body --label-column kind --embedding-dim 12 --x-hid 8 --y-hid 6 "
                             "--vocab-size 50 --max-len 8 --batch 8 --cores-per-device 1 ";
   for (const char* more : {"--model bag_of_embeddings --rule bp --lr 0.1 --epochs 20", "--model lstm --rule al",

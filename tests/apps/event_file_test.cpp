@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/error.h"
+#include "tests/support/temp_dir.h"
 
 namespace sluice::event_file_test {
 namespace {
@@ -65,8 +66,8 @@ uint32_t unmasked(uint32_t masked) {
 }
 
 TEST(EventFileTest, ScalarsComeBack) {
-  std::string name = (fs::temp_directory_path() / "sluice-events-XXXXXX").string();
-  ASSERT_NE(mkdtemp(name.data()), nullptr);
+  const test::TempDir dir;
+  const std::string name = dir.path().string();
   {
     EventFile file(name);
     file.scalar("loss", 1, 2.5f);
@@ -107,7 +108,6 @@ TEST(EventFileTest, ScalarsComeBack) {
   EXPECT_EQ(got[1].tag, "test_accuracy");
   EXPECT_EQ(got[1].step, 300'000u);
   EXPECT_EQ(got[1].value, -0.125f);
-  fs::remove_all(name);
   EXPECT_THROW(EventFile(name + "/nowhere"), DataError);
 }
 

@@ -4,8 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-
 #include "kernels/common/error.h"
 #include "tests/support/temp_dir.h"
 
@@ -16,12 +14,12 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using Values = std::vector<double>;
 
-std::string bytes_of(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
+std::string text_of(const std::filesystem::path& path) {
+  const std::vector<uint8_t> bytes = read_file(path);
+  return {bytes.begin(), bytes.end()};
 }
-void put(const std::filesystem::path& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary) << bytes;
+void put(const std::filesystem::path& path, const std::string& text) {
+  test::write_file(path, std::vector<uint8_t>(text.begin(), text.end()));
 }
 
 TEST(NpyTest, ComesBackAsItWasAndIsNumpysFormat) {
@@ -32,12 +30,12 @@ TEST(NpyTest, ComesBackAsItWasAndIsNumpysFormat) {
     const NpyArray back = read_npy(file);
     EXPECT_EQ(back.shape, a.shape);
     EXPECT_EQ(back.values, a.values);
-    const std::string bytes = bytes_of(file);
+    const std::string bytes = text_of(file);
     EXPECT_EQ(bytes.substr(0, 8), std::string("\x93NUMPY\x01\x00", 8));
     EXPECT_EQ((bytes.size() - a.values.size() * 8) % 64, 0u) << "numbers begin at a multiple of 64";
   }
   write_npy(file, {{4}, {1, 2, 3, 4}});
-  EXPECT_THAT(bytes_of(file), HasSubstr("{'descr': '<f8', 'fortran_order': False, 'shape': (4, ), }"));
+  EXPECT_THAT(text_of(file), HasSubstr("{'descr': '<f8', 'fortran_order': False, 'shape': (4, ), }"));
 }
 
 TEST(NpyTest, ReadsFloatsOfOtherWriters) {

@@ -26,15 +26,16 @@ struct Weights64 {
       }
     return y;
   }
-  /// w (x - mean) / sqrt(biased variance + 1e-5) + b in each row.
-  Values norm(const Values& x) const {
+  /// w (x - mean) / sqrt(biased variance + 1e-5) + b in each row; or over the unbiased deviation + 1e-6.
+  Values norm(const Values& x, bool unbiased = false) const {
     Values y(x.size());
     const size_t n = w.size();
     for (size_t row = 0; row < x.size(); row += n) {
       double mean = 0, square = 0;
       for (size_t j = 0; j < n; ++j) mean += x[row + j] / double(n);
-      for (size_t j = 0; j < n; ++j) square += std::pow(x[row + j] - mean, 2) / double(n);
-      for (size_t j = 0; j < n; ++j) y[row + j] = w[j] * (x[row + j] - mean) / std::sqrt(square + 1e-5) + b[j];
+      for (size_t j = 0; j < n; ++j) square += std::pow(x[row + j] - mean, 2);
+      const double spread = unbiased ? std::sqrt(square / double(n - 1)) + 1e-6 : std::sqrt(square / double(n) + 1e-5);
+      for (size_t j = 0; j < n; ++j) y[row + j] = w[j] * (x[row + j] - mean) / spread + b[j];
     }
     return y;
   }

@@ -66,12 +66,7 @@ TEST_P(MixerBlockTest, EveryLevelKeepsLess) {
   const auto kept = [&](const MixerBlockConfig& c) {
     Init init;
     const MixerBlock block(init.scope("block"), c);
-    Arena arena(s, init, 1);
-    Ledger ledger;
-    Tape tape;
-    Ctx ctx{.stream = s, .weights = arena.weights(), .arena = arena, .ledger = ledger, .tape = &tape, .training = true};
-    block.forward(ctx, tape.leaf(random(s, {kSamples, kTokens, kWidth}, 1)));
-    return ledger.bytes();
+    return LayerRun(s, init).kept(block, random(s, {kSamples, kTokens, kWidth}, 1));
   };
   // The inputs of the four layers, in the order of the levels.
   constexpr int64_t kInputs[] = {kTokens * kC, kTokens * kWidth, kWidth * kS, kTokens * kWidth};

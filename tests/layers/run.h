@@ -17,6 +17,18 @@ struct LayerRun {
     Ctx c{.stream = stream, .weights = arena.weights(), .arena = arena, .ledger = ledger, .training = training};
     return layer.forward(c, {x}).value;
   }
+  /// Bytes that a training pass over x keeps.
+  int64_t kept(const Module& layer, const Tensor& x) {
+    Tape tape;
+    Ctx c{.stream = stream,
+          .weights = arena.weights(),
+          .arena = arena,
+          .ledger = ledger,
+          .tape = &tape,
+          .training = true};
+    layer.forward(c, tape.leaf(x));
+    return ledger.bytes();
+  }
   /// The values of parameter `path`.
   std::vector<double> values(const std::string& path) {
     const std::vector<double> all = to_double(stream, arena.values());

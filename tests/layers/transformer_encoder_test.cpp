@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "tests/layers/run.h"
+#include "tests/layers/formula.h"
 
 namespace sluice::test::transformer_encoder_test {
 namespace {
@@ -11,7 +11,6 @@ namespace {
 using TransformerEncoderTest = OnEachDevice;
 INSTANTIATE_TEST_SUITE_P(Devices, TransformerEncoderTest, testing::ValuesIn(test_devices()), device_label);
 
-using Values = std::vector<double>;
 constexpr int64_t kSamples = 2, kLength = 5, kWidth = 6, kInner = 7;
 constexpr int kHeads = 2;
 constexpr EncoderConfig kSmall{.width = kWidth, .heads = kHeads, .inner = kInner, .dropout = 0.3f};
@@ -84,34 +83,9 @@ TEST_P(TransformerEncoderTest, ProjectionsStartXavierUniformWithClonedBiases) {
 
 // ---- the formula ----
 
-struct Weights64 {
-  Values w, b;
-  Weights64(Block& from, const std::string& name)
-      : w(from.run.values("block." + name + ".weight")), b(from.run.values("block." + name + ".bias")) {}
-  /// Rows of x times the transposed matrix, plus the bias.
-  Values linear(const Values& x) const {
-    const size_t out = b.size(), in = w.size() / out, rows = x.size() / in;
-    Values y(rows * out);
-    for (size_t r = 0; r < rows; ++r)
-      for (size_t o = 0; o < out; ++o) {
-        y[r * out + o] = b[o];
-        for (size_t i = 0; i < in; ++i) y[r * out + o] += x[r * in + i] * w[o * in + i];
-      }
-    return y;
-  }
-  Values norm(const Values& x) const {
-    Values y(x.size());
-    const size_t n = w.size();
-    for (size_t row = 0; row < x.size(); row += n) {
-      double mean = 0, square = 0;
-      for (size_t j = 0; j < n; ++j) mean += x[row + j] / double(n);
-      for (size_t j = 0; j < n; ++j) square += std::pow(x[row + j] - mean, 2);
-      const double spread = std::sqrt(square / double(n - 1)) + 1e-6;
-      for (size_t j = 0; j < n; ++j) y[row + j] = w[j] * (x[row + j] - mean) / spread + b[j];
-    }
-    return y;
-  }
-};
+/// Of a part of the block.
+Weights64 part(Block& from, const std::string& name) { return {from.run, "block." + name}; }
+Values normed(Block& from, const std::string& name, const Values& x) { return part(from, name).norm(x, true); }
 
 Values attended(const Values& qkv, const std::vector<uint8_t>& mask) {
   const auto at = [&](int64_t b, int64_t t, int64_t part, int64_t j) {
@@ -139,22 +113,16 @@ Values attended(const Values& qkv, const std::vector<uint8_t>& mask) {
   return y;
 }
 
-Values sum_of(Values a, const Values& b) {
-  for (size_t i = 0; i < a.size(); ++i) a[i] += b[i];
-  return a;
-}
-
 TEST_P(TransformerEncoderTest, EvaluationFollowsTheFormula) {
   Block b(device());
   for (const auto& mask : {kSomeKeys, kOneEmpty}) {
     const Tensor x = b.input();
     const Values in = to_double(b.run.stream, x);
-    const Values heads = attended(Weights64(b, "qkv").linear(Weights64(b, "attention_norm").norm(in)), mask);
-    const Values y = sum_of(in, Weights64(b, "out").linear(heads));
-    Values wide = Weights64(b, "widen").linear(Weights64(b, "inner_norm").norm(y));
-    for (double& v : wide) v = std::max(v, 0.0);
-    const Values z = sum_of(y, Weights64(b, "narrow").linear(wide));
-    expect_close(b(x, b.mask(mask)), Weights64(b, "final_norm").norm(z), bound(DType::kF32));
+    const Values heads = attended(part(b, "qkv").linear(normed(b, "attention_norm", in)), mask);
+    const Values y = sum_of(in, part(b, "out").linear(heads));
+    const Values wide = relu(part(b, "widen").linear(normed(b, "inner_norm", y)));
+    const Values z = sum_of(y, part(b, "narrow").linear(wide));
+    expect_close(b(x, b.mask(mask)), normed(b, "final_norm", z), bound(DType::kF32));
   }
 }
 

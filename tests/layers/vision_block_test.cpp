@@ -88,12 +88,7 @@ TEST_P(VisionBlockTest, EveryLevelKeepsLess) {
   const auto kept = [&](const VisionBlockConfig& c) {
     Init init;
     const VisionBlock block(init.scope("block"), c);
-    Arena arena(s, init, 1);
-    Ledger ledger;
-    Tape tape;
-    Ctx ctx{.stream = s, .weights = arena.weights(), .arena = arena, .ledger = ledger, .tape = &tape, .training = true};
-    block.forward(ctx, tape.leaf(random(s, {kSamples, kTokens, kWidth}, 1)));
-    return ledger.bytes();
+    return LayerRun(s, init).kept(block, random(s, {kSamples, kTokens, kWidth}, 1));
   };
   constexpr int64_t kRows = kSamples * kTokens;
   // The inputs of the second layer, the first, of the output projection (attention keeps its output anyway), and of Q,
