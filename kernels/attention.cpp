@@ -71,68 +71,86 @@ struct Scratch {
   }
 };
 
-/// The sizes of a call, and how a head's columns are reached.
-struct Sizes {
-  Sizes(const Shape& qkv, const AttentionSettings& s)
-      : samples(qkv[0]),
-        length(qkv[1]),
-        stride(qkv[2]),
-        heads(s.heads),
-        width(qkv[2] / 3),
-        head_cols(width / heads),
-        cols(padded(head_cols, kTileCols)),
-        scale(attention_scale(s, head_cols)) {}
+/// The layout of a call, and what a task needs.
+struct Sizes : AttentionLayout {
+  Sizes(const ConstRef& qkv, const ConstRef& kv, const AttentionSettings& s)
+      : AttentionLayout(qkv, kv, s), heads(s.heads), cols(padded(head_cols, kTileCols)) {}
   int64_t tasks() const { return samples * heads; }
-  int64_t spare_length() const { return length + kSpare; }
+  int64_t spare_keys() const { return keys + kSpare; }
   /// Floats of a task: keys, values and a panel of scores; backward twice that. What panels of queries need is small.
   int64_t scratch(bool backward) const {
-    const int64_t whole = spare_length() * (2 * cols + kPanel), panels = (kPanel + kSpare) * 2 * cols;
+    const int64_t whole = spare_keys() * (2 * cols + kPanel), panels = (kPanel + kSpare) * 2 * cols;
     return (backward ? 2 : 1) * (whole + panels + 2 * head_cols * kPanel);
   }
 
-  int64_t samples, length, stride, heads, width;
-  int64_t head_cols, cols;  // d_k, and in whole tiles
-  float scale;              // of the scores
+  int64_t heads;
+  int64_t cols;  // d_k in whole tiles
 };
 
-/// What a sample may attend to: up to its last key. Without any key all are equally likely: scores count as 0.
+/// What queries may attend to: up to the sample's last key. Without any key all are equally likely: scores count as 0.
 struct Attended {
-  Attended(const uint8_t* mask_of_sample, const Sizes& z) : mask(mask_of_sample) {
-    for (int64_t k = 0; k < z.length; ++k)
+  Attended(const uint8_t* mask_of_sample, const Sizes& z) : mask(mask_of_sample), causal(z.causal) {
+    for (int64_t k = 0; k < z.keys; ++k)
       if (open(k)) count = k + 1;
     if (count > 0) {
       scale = z.scale;
     } else {
-      count = z.length;
+      count = z.keys;
       mask = nullptr;
     }
   }
   bool open(int64_t key) const { return mask == nullptr || mask[key] != 0; }
+  /// The same as far as queries before `end` see.
+  Attended seen_before(int64_t end) const {
+    Attended seen = *this;
+    if (causal) seen.count = std::min(count, end);
+    return seen;
+  }
   const uint8_t* mask;
+  bool causal;
   int64_t count = 0;
   float scale = 0;
 };
+
+/// The scores of keys behind their query, in a panel of queries from `query` on, to those of nothing.
+void close_later(float* panel, int64_t query, const Attended& seen) {
+  if (!seen.causal) return;
+  for (int64_t k = query + 1; k < seen.count; ++k)
+    std::fill_n(panel + k * kPanel, std::min<int64_t>(k - query, kPanel), -kInfinity);
+}
 
 /// A task's place, and its draws.
 struct Place {
   Place(int64_t task, const Sizes& z, const AttentionSettings& s)
       : sample(task / z.heads),
         head(task % z.heads),
-        qkv(sample * z.length * z.stride + head * z.head_cols),
-        y(sample * z.length * z.width + head * z.head_cols),
-        lse(task * z.length),
+        q(sample * z.queries * z.q_row + head * z.head_cols),
+        k(sample * z.keys * z.kv_row + z.key_column + head * z.head_cols),
+        y(sample * z.queries * z.width + head * z.head_cols),
+        lse(task * z.queries),
         settings(s) {}
   /// u[16 w + l] = the draw of (query + l, key + w); key is a multiple of 4.
   void draw(int64_t query, int64_t key, float* u) const {
     draw_sixteen(settings.key, attention_draw(head, query, key).low, uint64_t(settings.sample_base + sample), u);
   }
   const uint8_t* mask(const ConstRef& m, const Sizes& z) const {
-    return m.defined() ? m.as<uint8_t>() + sample * z.length : nullptr;
+    return m.defined() ? m.as<uint8_t>() + sample * z.keys : nullptr;
   }
   int64_t sample, head;
-  int64_t qkv, y, lse;  // first elements
+  int64_t q, k, y, lse;  // first elements
   const AttentionSettings& settings;
 };
+
+/// Columns of a head from element `at` of a tensor on.
+template <class T>
+Columns<T> columns(const ConstRef& of, int64_t at, int64_t row, const Sizes& z) {
+  return {of.as<T>() + at, row, z.head_cols, of.as<T>() + of.numel()};
+}
+/// Where K and V lie.
+template <class Call>
+const ConstRef& keys_of(const Call& call) {
+  return call.kv.defined() ? call.kv : call.qkv;
+}
 
 /// f(row, lanes, draws) for the 16 queries from each multiple of 16 of a panel and each key, a row of the panel; four
 /// keys are drawn together. Without dropout all draws are 1.
@@ -181,20 +199,21 @@ void exponentials(float* panel, int64_t query, const Attended& keys, const Place
 template <class T>
 void forward(const Attention& call, const Sizes& z, const Place& at, Scratch scratch) {
   const Attended keys(at.mask(call.mask, z), z);
-  const Columns<T> q{call.qkv.as<T>() + at.qkv, z.stride, z.head_cols, call.qkv.as<T>() + call.qkv.numel()};
-  const Rows k =
-      readable(q.beside(z.width), keys.count, padded(keys.count, kTileRows), scratch.take(z.spare_length(), z.cols));
-  const Rows v = readable(q.beside(2 * z.width), keys.count, keys.count, scratch.take(z.spare_length(), z.cols));
+  const Columns<T> q = columns<T>(call.qkv, at.q, z.q_row, z), ks = columns<T>(keys_of(call), at.k, z.kv_row, z);
+  const Rows k = readable(ks, keys.count, padded(keys.count, kTileRows), scratch.take(z.spare_keys(), z.cols));
+  const Rows v = readable(ks.beside(z.width), keys.count, keys.count, scratch.take(z.spare_keys(), z.cols));
   const Rows qt = scratch.take(z.head_cols, kPanel);
-  const Rows result = scratch.take(kPanel + kSpare, z.cols), scores = scratch.take(z.spare_length(), kPanel);
+  const Rows result = scratch.take(kPanel + kSpare, z.cols), scores = scratch.take(z.spare_keys(), kPanel);
   const float kept = 1.0f / (1.0f - at.settings.p);
-  for (int64_t first = 0; first < z.length; first += kPanel) {
-    const int64_t rows = std::min<int64_t>(kPanel, z.length - first);
+  for (int64_t first = 0; first < z.queries; first += kPanel) {
+    const int64_t rows = std::min<int64_t>(kPanel, z.queries - first);
+    const Attended seen = keys.seen_before(first + rows);
     transpose(q.from(first), rows, qt);
-    product<false>({keys.count, kPanel, z.head_cols}, {k.at, k.row, 1}, qt, scores);
+    product<false>({seen.count, kPanel, z.head_cols}, {k.at, k.row, 1}, qt, scores);
+    close_later(scores.at, first, seen);
     Softmax s;
-    exponentials(scores.at, first, keys, at, s);
-    product<false>({rows, z.cols, keys.count}, {scores.at, 1, kPanel}, v, result);
+    exponentials(scores.at, first, seen, at, s);
+    product<false>({rows, z.cols, seen.count}, {scores.at, 1, kPanel}, v, result);
     unpack(result, rows, z.head_cols, call.y.as<T>() + at.y + first * z.width, z.width,
            [&](int64_t r) { return kept / s.sum[r]; });
     if (!call.lse.defined()) continue;
@@ -253,53 +272,63 @@ void add_panel(const Extent& e, const KeySide& to, const QuerySide& from) {
   product<kAdd>(e, {from.scores.at, kPanel, 1}, from.dy, to.dv);
 }
 
+/// dK and dV of a head to where its columns are; keys that nobody attends to have none.
+template <class T>
+void store_key_grads(const KeySide& side, int64_t count, const Sizes& z, T* dk) {
+  const auto one = [](int64_t) { return 1.0f; };
+  unpack(side.dk, count, z.head_cols, dk, z.kv_row, one);
+  unpack(side.dv, count, z.head_cols, dk + z.width, z.kv_row, one);
+  for (int64_t r = count; r < z.keys; ++r)
+    for (const int64_t part_of_row : {int64_t{0}, z.width})
+      std::fill_n(dk + r * z.kv_row + part_of_row, z.head_cols, T(0.0f));
+}
+
 template <class T>
 void backward(const AttentionGrad& call, const Sizes& z, const Place& at, Scratch scratch) {
   const Attended keys(at.mask(call.mask, z), z);
-  const Columns<T> q{call.qkv.as<T>() + at.qkv, z.stride, z.head_cols, call.qkv.as<T>() + call.qkv.numel()};
-  const Columns<T> dy{call.dy.as<T>() + at.y, z.width, z.head_cols, call.dy.as<T>() + call.dy.numel()};
-  T* dqkv = call.dqkv.as<T>() + at.qkv;
-  const auto all = [&] { return scratch.take(z.spare_length(), z.cols); };
+  const Columns<T> q = columns<T>(call.qkv, at.q, z.q_row, z), ks = columns<T>(keys_of(call), at.k, z.kv_row, z),
+                   dy = columns<T>(call.dy, at.y, z.width, z);
+  const auto all = [&] { return scratch.take(z.spare_keys(), z.cols); };
   const auto turned = [&] { return scratch.take(z.head_cols, kPanel); };
-  const auto panel = [&] { return scratch.take(z.spare_length(), kPanel); };
+  const auto panel = [&] { return scratch.take(z.spare_keys(), kPanel); };
   const auto some = [&] { return scratch.take(kPanel, z.cols); };
   const int64_t whole = padded(keys.count, kTileRows);
-  const KeySide side{readable(q.beside(z.width), keys.count, whole, all()),
-                     readable(q.beside(2 * z.width), keys.count, whole, all()), all(), all()};
+  const KeySide side{readable(ks, keys.count, whole, all()), readable(ks.beside(z.width), keys.count, whole, all()),
+                     all(), all()};
   QuerySide part{some(), turned(), some(), turned(), scratch.take(kPanel + kSpare, z.cols), panel(), panel()};
   const Rows q_scratch = part.q, dy_scratch = part.dy;
-  const auto one = [](int64_t) { return 1.0f; };
-  for (int64_t first = 0; first < z.length; first += kPanel) {
-    const int64_t rows = std::min<int64_t>(kPanel, z.length - first);
+  if (z.causal)  // a panel adds to the keys that it sees
+    for (const Rows& sum : {side.dk, side.dv}) std::fill_n(sum.at, z.spare_keys() * z.cols, 0.0f);
+  for (int64_t first = 0; first < z.queries; first += kPanel) {
+    const int64_t rows = std::min<int64_t>(kPanel, z.queries - first);
+    const Attended seen = keys.seen_before(first + rows);
     part.q = readable(q.from(first), rows, rows, q_scratch);
     part.dy = readable(dy.from(first), rows, rows, dy_scratch);
     transpose(q.from(first), rows, part.qt);
     transpose(dy.from(first), rows, part.dyt);
     Known known;
     find_known<T>(call, z, at, first, rows, known);
-    const Extent over_keys{keys.count, kPanel, z.head_cols}, of_keys{keys.count, z.cols, rows};
+    const Extent over_keys{seen.count, kPanel, z.head_cols}, of_keys{seen.count, z.cols, rows};
     product<false>(over_keys, {side.k.at, side.k.row, 1}, part.qt, part.scores);
     product<false>(over_keys, {side.v.at, side.v.row, 1}, part.dyt, part.grads);
-    probabilities(part.scores.at, part.grads.at, first, keys, at, known);
-    product<false>({rows, z.cols, keys.count}, {part.grads.at, 1, kPanel}, side.k, part.dq);
-    unpack(part.dq, rows, z.head_cols, dqkv + first * z.stride, z.stride, one);
-    if (first == 0)
+    close_later(part.scores.at, first, seen);
+    probabilities(part.scores.at, part.grads.at, first, seen, at, known);
+    product<false>({rows, z.cols, seen.count}, {part.grads.at, 1, kPanel}, side.k, part.dq);
+    unpack(part.dq, rows, z.head_cols, call.dqkv.as<T>() + at.q + first * z.q_row, z.q_row,
+           [](int64_t) { return 1.0f; });
+    if (first == 0 && !z.causal)
       add_panel<false>(of_keys, side, part);
     else
       add_panel<true>(of_keys, side, part);
   }
-  unpack(side.dk, keys.count, z.head_cols, dqkv + z.width, z.stride, one);
-  unpack(side.dv, keys.count, z.head_cols, dqkv + 2 * z.width, z.stride, one);
-  for (int64_t r = keys.count; r < z.length; ++r)
-    for (const int64_t part_of_row : {z.width, 2 * z.width})
-      std::fill_n(dqkv + r * z.stride + part_of_row, z.head_cols, T(0.0f));
+  store_key_grads(side, keys.count, z, (call.dkv.defined() ? call.dkv : call.dqkv).template as<T>() + at.k);
 }
 
 /// f(place, scratch) for every head of every sample; each thread has scratch of its own.
 template <class F>
 void for_heads(CpuContext& c, const Sizes& z, const AttentionSettings& settings, bool is_backward, F&& f) {
   const int64_t shares = std::min<int64_t>(c.team, z.tasks()), size = padded(z.scratch(is_backward), 16);
-  if (shares == 0 || z.length == 0) return;
+  if (shares == 0 || z.queries == 0) return;
   auto* scratch = static_cast<float*>(c.workspace(size_t(shares * size) * sizeof(float)));
   parallel_for(c, shares, [&](int64_t share) {
     for (int64_t task = z.tasks() * share / shares; task < z.tasks() * (share + 1) / shares; ++task)
@@ -311,7 +340,7 @@ void for_heads(CpuContext& c, const Sizes& z, const AttentionSettings& settings,
 
 template <>
 void Attention::cpu<kIsa>(CpuContext& c) const {
-  const Sizes z(qkv.shape, settings);
+  const Sizes z(qkv, kv, settings);
   visit_float(qkv.dtype, [&]<class T>() {
     for_heads(c, z, settings, false, [&](const Place& at, const Scratch& s) { forward<T>(*this, z, at, s); });
   });
@@ -319,7 +348,7 @@ void Attention::cpu<kIsa>(CpuContext& c) const {
 
 template <>
 void AttentionGrad::cpu<kIsa>(CpuContext& c) const {
-  const Sizes z(qkv.shape, settings);
+  const Sizes z(qkv, kv, settings);
   visit_float(qkv.dtype, [&]<class T>() {
     for_heads(c, z, settings, true, [&](const Place& at, const Scratch& s) { backward<T>(*this, z, at, s); });
   });

@@ -28,10 +28,10 @@ struct AttentionTiles {
 
 /// Everything but the operands.
 struct AttentionShape {
-  int64_t length, stride, width;  // T, 3 d, d
+  AttentionLayout layout;
   int heads, head_cols;
-  int64_t blocks;              // of a head
-  AttentionSettings settings;  // with the scale that is meant
+  int64_t query_blocks, key_blocks;  // of a head
+  AttentionSettings settings;
 };
 
 /// Rows of one head's columns.
@@ -43,28 +43,36 @@ struct AttentionMatrix {
   __device__ AttentionMatrix from(int64_t first) const { return {at + first * row, row, rows - first}; }
 };
 
-/// Where a block works.
+/// Where a block works: it has 32 rows from `first` on, of the queries or of the keys of a head.
 struct AttentionPlace {
   int64_t sample, head, first;
 
-  __device__ explicit AttentionPlace(const AttentionShape& s) {
-    const int64_t task = int64_t(blockIdx.x) / s.blocks;
+  __device__ AttentionPlace(const AttentionShape& s, int64_t blocks_of_head) {
+    const int64_t task = int64_t(blockIdx.x) / blocks_of_head;
     sample = task / s.heads;
     head = task - sample * s.heads;
-    first = (int64_t(blockIdx.x) - task * s.blocks) * kAttentionBlock;
-  }
-  /// Q, K or V (part 0, 1, 2) of qkv, or of its gradient.
-  template <class T>
-  __device__ T* part(T* qkv, const AttentionShape& s, int which) const {
-    return qkv + sample * s.length * s.stride + which * s.width + head * s.head_cols;
+    first = (int64_t(blockIdx.x) - task * blocks_of_head) * kAttentionBlock;
   }
   template <class T>
-  __device__ AttentionMatrix<T> matrix(const T* qkv, const AttentionShape& s, int which) const {
-    return {part(qkv, s, which), s.stride, s.length};
+  __device__ T* queries(T* q, const AttentionShape& s) const {
+    return q + sample * s.layout.queries * s.layout.q_row + head * s.head_cols;
+  }
+  /// K or V: what begins in `column`.
+  template <class T>
+  __device__ T* keys(T* kv, const AttentionShape& s, int64_t column) const {
+    return kv + sample * s.layout.keys * s.layout.kv_row + column + head * s.head_cols;
+  }
+  template <class T>
+  __device__ AttentionMatrix<T> query_matrix(const T* q, const AttentionShape& s) const {
+    return {queries(q, s), s.layout.q_row, s.layout.queries};
+  }
+  template <class T>
+  __device__ AttentionMatrix<T> key_matrix(const T* kv, const AttentionShape& s, int64_t column) const {
+    return {keys(kv, s, column), s.layout.kv_row, s.layout.keys};
   }
   template <class T>
   __device__ AttentionMatrix<T> outer(const T* y, const AttentionShape& s) const {
-    return {y + sample * s.length * s.width + head * s.head_cols, s.width, s.length};
+    return {y + sample * s.layout.queries * s.layout.width + head * s.head_cols, s.layout.width, s.layout.queries};
   }
 };
 
@@ -73,22 +81,30 @@ struct AttentionKeys {
   const uint8_t* mask;
   int64_t count;
   float scale;
+  bool causal;
 
   __device__ AttentionKeys(const uint8_t* masks, const AttentionShape& s, const AttentionPlace& at) {
-    mask = masks == nullptr ? nullptr : masks + at.sample * s.length;
-    count = s.length;
-    scale = s.settings.scale;
+    const int64_t keys = s.layout.keys;
+    mask = masks == nullptr ? nullptr : masks + at.sample * keys;
+    count = keys;
+    scale = s.layout.scale;
+    causal = s.layout.causal;
     if (mask == nullptr) return;
-    float last = 0.0f;  // exact: T is below 2^20
-    for (int64_t k = threadIdx.x; k < s.length; k += kThreads)
+    float last = 0.0f;  // exact: S is below 2^20
+    for (int64_t k = threadIdx.x; k < keys; k += kThreads)
       if (mask[k] != 0) last = float(k + 1);
     count = int64_t(block_reduce<Max>(last));
     if (count > 0) return;
     mask = nullptr;
-    count = s.length;
+    count = keys;
     scale = 0.0f;
   }
   __device__ bool open(int64_t key) const { return key < count && (mask == nullptr || mask[key] != 0); }
+  __device__ bool seen(int64_t query, int64_t key) const { return !causal || key <= query; }
+  /// How many of the keys the 32 queries from `first` on see.
+  __device__ int64_t count_for(int64_t first) const {
+    return causal && first + kAttentionBlock < count ? first + kAttentionBlock : count;
+  }
 };
 
 /// tile = 32 rows and columns of m from column `first` on, 0 outside.
@@ -190,11 +206,12 @@ __device__ __forceinline__ void clear(float (&sum)[kAttentionRows][N]) {
 /// N columns of 32 hold a head's. The maximum and the sum of a row grow block by block (online softmax).
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads, kAttentionBlocks)
-    attention_kernel(T* y, float* lse, const T* qkv, const uint8_t* masks, AttentionShape s) {
+    attention_kernel(T* y, float* lse, const T* q_all, const T* kv, const uint8_t* masks, AttentionShape s) {
   AttentionTiles& tiles = block_shared<AttentionTiles>();
-  const AttentionPlace at(s);
+  const AttentionPlace at(s, s.query_blocks);
   const AttentionKeys keys(masks, s, at);
-  const auto q = at.matrix(qkv, s, 0).from(at.first), k = at.matrix(qkv, s, 1), v = at.matrix(qkv, s, 2);
+  const auto q = at.query_matrix(q_all, s).from(at.first), k = at.key_matrix(kv, s, s.layout.key_column),
+             v = at.key_matrix(kv, s, s.layout.value_column);
   const int64_t query = at.first + kAttentionRows * warp();
   float result[kAttentionRows][N], top[kAttentionRows], sum[kAttentionRows];
   clear(result);
@@ -202,15 +219,16 @@ __global__ void __launch_bounds__(kThreads, kAttentionBlocks)
     top[r] = Max::kNeutral;
     sum[r] = 0.0f;
   }
-  for (int64_t first = 0; first < keys.count; first += kAttentionBlock) {
+  for (int64_t first = 0; first < keys.count_for(at.first); first += kAttentionBlock) {
     float score[kAttentionRows], kept[kAttentionRows];
     row_products(score, q, k.from(first), s.head_cols, tiles);
     draw_kept(kept, query, first + lane(), at, s.settings);
     const bool open = keys.open(first + lane());
     for (int r = 0; r < kAttentionRows; ++r) {
+      const bool counts = open && keys.seen(query + r, first + lane());
       const float scaled = score[r] * keys.scale;
-      const float largest = Max::combine(warp_reduce<Max>(open ? scaled : Max::kNeutral), top[r]);
-      const float e = open ? math::exp(scaled - largest) : 0.0f, shrunk = math::exp(top[r] - largest);
+      const float largest = Max::combine(warp_reduce<Max>(counts ? scaled : Max::kNeutral), top[r]);
+      const float e = counts ? math::exp(scaled - largest) : 0.0f, shrunk = math::exp(top[r] - largest);
       sum[r] = sum[r] * shrunk + warp_reduce<Sum>(e);
       top[r] = largest;
       for (int j = 0; j < N; ++j) result[r][j] *= shrunk;
@@ -220,13 +238,13 @@ __global__ void __launch_bounds__(kThreads, kAttentionBlocks)
   }
   for (int r = 0; r < kAttentionRows; ++r)
     for (int j = 0; j < N; ++j) result[r][j] /= sum[r];
-  const int64_t rows = s.length - at.first;
-  T* to = y + (at.sample * s.length + at.first) * s.width + at.head * s.head_cols;
-  store_rows(to, s.width, rows, result, s.head_cols);
+  const int64_t rows = s.layout.queries - at.first, width = s.layout.width;
+  T* to = y + (at.sample * s.layout.queries + at.first) * width + at.head * s.head_cols;
+  store_rows(to, width, rows, result, s.head_cols);
   if (lse == nullptr || lane() != 0) return;
-  lse += (at.sample * s.heads + at.head) * s.length;
+  lse += (at.sample * s.heads + at.head) * s.layout.queries;
   for (int r = 0; r < kAttentionRows; ++r)
-    if (query + r < s.length) lse[query + r] = top[r] + math::log(sum[r]);
+    if (query + r < s.layout.queries) lse[query + r] = top[r] + math::log(sum[r]);
 }
 
 /// delta = the sum of y dy over a head's columns: [B, T, heads], a warp each.
@@ -243,7 +261,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class T>
 struct AttentionGradReads {
-  const T *qkv, *dy;
+  const T *q, *kv, *dy;
   const uint8_t* masks;
   const float *lse, *delta;
 };
@@ -261,19 +279,21 @@ struct AttentionGradBlock {
   __device__ __forceinline__ AttentionGradBlock(const AttentionGradReads<T>& in, const AttentionShape& s,
                                                 const AttentionPlace& at, const AttentionKeys& keys,
                                                 const AttentionCorner& first, AttentionTiles& tiles) {
-    const auto q = at.matrix(in.qkv, s, 0).from(first.query), k = at.matrix(in.qkv, s, 1).from(first.key),
-               v = at.matrix(in.qkv, s, 2).from(first.key), dy = at.outer(in.dy, s).from(first.query);
+    const auto q = at.query_matrix(in.q, s).from(first.query),
+               k = at.key_matrix(in.kv, s, s.layout.key_column).from(first.key),
+               v = at.key_matrix(in.kv, s, s.layout.value_column).from(first.key),
+               dy = at.outer(in.dy, s).from(first.query);
     float score[kAttentionRows], dprobability[kAttentionRows], kept[kAttentionRows];
     row_products(score, q, k, s.head_cols, tiles);
     row_products(dprobability, dy, v, s.head_cols, tiles);
     const int64_t query = first.query + kAttentionRows * warp(), key = first.key + lane();
     draw_kept(kept, query, key, at, s.settings);
-    const float* lse = in.lse + (at.sample * s.heads + at.head) * s.length;
-    const float* delta = in.delta + at.sample * s.length * s.heads + at.head;
+    const float* lse = in.lse + (at.sample * s.heads + at.head) * s.layout.queries;
+    const float* delta = in.delta + at.sample * s.layout.queries * s.heads + at.head;
     const bool open = keys.open(key);
     for (int r = 0; r < kAttentionRows; ++r) {
       dropped[r] = dscore[r] = 0.0f;
-      if (!open || query + r >= s.length) continue;
+      if (!open || query + r >= s.layout.queries || !keys.seen(query + r, key)) continue;
       const float p = math::exp(score[r] * keys.scale - lse[query + r]);
       dropped[r] = p * kept[r];
       dscore[r] = p * (dprobability[r] * kept[r] - delta[(query + r) * s.heads]) * keys.scale;
@@ -283,33 +303,35 @@ struct AttentionGradBlock {
 
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads, kAttentionBlocks)
-    attention_grad_query_kernel(T* dqkv, AttentionGradReads<T> in, AttentionShape s) {
+    attention_grad_query_kernel(T* dq_all, AttentionGradReads<T> in, AttentionShape s) {
   AttentionTiles& tiles = block_shared<AttentionTiles>();
-  const AttentionPlace at(s);
+  const AttentionPlace at(s, s.query_blocks);
   const AttentionKeys keys(in.masks, s, at);
-  const auto k = at.matrix(in.qkv, s, 1);
+  const auto k = at.key_matrix(in.kv, s, s.layout.key_column);
   float dq[kAttentionRows][N];
   clear(dq);
-  for (int64_t first = 0; first < keys.count; first += kAttentionBlock) {
+  for (int64_t first = 0; first < keys.count_for(at.first); first += kAttentionBlock) {
     const AttentionGradBlock block(in, s, at, keys, {at.first, first}, tiles);
     for (int r = 0; r < kAttentionRows; ++r) tiles.probabilities[kAttentionRows * warp() + r][lane()] = block.dscore[r];
     add_products(dq, k.from(first), s.head_cols, tiles);
   }
-  store_rows(at.part(dqkv, s, 0) + at.first * s.stride, s.stride, s.length - at.first, dq, s.head_cols);
+  const int64_t row = s.layout.q_row;
+  store_rows(at.queries(dq_all, s) + at.first * row, row, s.layout.queries - at.first, dq, s.head_cols);
 }
 
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads, kAttentionBlocks)
-    attention_grad_key_kernel(T* dqkv, AttentionGradReads<T> in, AttentionShape s) {
+    attention_grad_key_kernel(T* dkv, AttentionGradReads<T> in, AttentionShape s) {
   AttentionTiles& tiles = block_shared<AttentionTiles>();
-  const AttentionPlace at(s);
+  const AttentionPlace at(s, s.key_blocks);
   const AttentionKeys keys(in.masks, s, at);
-  const auto q = at.matrix(in.qkv, s, 0);
+  const auto q = at.query_matrix(in.q, s);
   const auto dy = at.outer(in.dy, s);
   float dk[kAttentionRows][N], dv[kAttentionRows][N];
   clear(dk);
   clear(dv);
-  for (int64_t first = 0; at.first < keys.count && first < s.length; first += kAttentionBlock) {
+  const int64_t begin = keys.causal ? at.first : 0;  // the first query that sees one of these keys
+  for (int64_t first = begin; at.first < keys.count && first < s.layout.queries; first += kAttentionBlock) {
     const AttentionGradBlock block(in, s, at, keys, {first, at.first}, tiles);
     for (int r = 0; r < kAttentionRows; ++r)  // turned: rows are keys now
       tiles.probabilities[lane()][kAttentionRows * warp() + r] = block.dropped[r];
@@ -317,26 +339,26 @@ __global__ void __launch_bounds__(kThreads, kAttentionBlocks)
     for (int r = 0; r < kAttentionRows; ++r) tiles.probabilities[lane()][kAttentionRows * warp() + r] = block.dscore[r];
     add_products(dk, q.from(first), s.head_cols, tiles);
   }
-  const int64_t rows = s.length - at.first, begin = at.first * s.stride;
-  store_rows(at.part(dqkv, s, 1) + begin, s.stride, rows, dk, s.head_cols);
-  store_rows(at.part(dqkv, s, 2) + begin, s.stride, rows, dv, s.head_cols);
+  const int64_t row = s.layout.kv_row, rows = s.layout.keys - at.first;
+  store_rows(at.keys(dkv, s, s.layout.key_column) + at.first * row, row, rows, dk, s.head_cols);
+  store_rows(at.keys(dkv, s, s.layout.value_column) + at.first * row, row, rows, dv, s.head_cols);
 }
 
 namespace {
 
-AttentionShape shape_of(const ConstRef& qkv, const AttentionSettings& settings) {
-  const int64_t length = qkv.dim(1), stride = qkv.dim(2);
-  AttentionShape s{
-      length,  stride, stride / 3, settings.heads, int(stride / 3 / settings.heads), ceil_div(length, kAttentionBlock),
-      settings};
-  s.settings.scale = attention_scale(settings, s.head_cols);
-  return s;
+AttentionShape attention_shape(const AttentionLayout& at, const AttentionSettings& settings) {
+  return {at,
+          settings.heads,
+          int(at.head_cols),
+          ceil_div(at.queries, kAttentionBlock),
+          ceil_div(at.keys, kAttentionBlock),
+          settings};
 }
 
 /// f.operator()<T, N>(): N columns of 32 hold a head's.
 template <class F>
-void visit_heads(const ConstRef& qkv, const AttentionShape& s, F&& f) {
-  visit_float(qkv.dtype, [&]<class T>() {
+void visit_heads(DType dtype, const AttentionShape& s, F&& f) {
+  visit_float(dtype, [&]<class T>() {
     if (s.head_cols <= 32) return f.template operator()<T, 1>();
     if (s.head_cols <= 64) return f.template operator()<T, 2>();
     f.template operator()<T, 4>();
@@ -346,26 +368,29 @@ void visit_heads(const ConstRef& qkv, const AttentionShape& s, F&& f) {
 }  // namespace
 
 void Attention::cuda(CudaContext& c) const {
-  if (qkv.numel() == 0) return;
-  const AttentionShape s = shape_of(qkv, settings);
-  const int64_t blocks = qkv.dim(0) * s.heads * s.blocks;
-  visit_heads(qkv, s, [&]<class T, int N>() {
-    launch_kernel(c, kName, attention_kernel<T, N>, blocks, kThreads, 0, y.as<T>(), lse.as<float>(), qkv.as<T>(),
-                  mask.as<uint8_t>(), s);
+  if (y.numel() == 0) return;
+  const AttentionShape s = attention_shape({qkv, kv, settings}, settings);
+  const ConstRef& pairs = kv.defined() ? kv : qkv;
+  visit_heads(qkv.dtype, s, [&]<class T, int N>() {
+    launch_kernel(c, kName, attention_kernel<T, N>, s.layout.samples * s.heads * s.query_blocks, kThreads, 0, y.as<T>(),
+                  lse.as<float>(), qkv.as<T>(), pairs.as<T>(), mask.as<uint8_t>(), s);
   });
 }
 
 void AttentionGrad::cuda(CudaContext& c) const {
-  if (qkv.numel() == 0) return;
-  const AttentionShape s = shape_of(qkv, settings);
-  const int64_t rows = qkv.dim(0) * s.length * s.heads, blocks = qkv.dim(0) * s.heads * s.blocks;
+  if (y.numel() == 0) return;
+  const AttentionShape s = attention_shape({qkv, kv, settings}, settings);
+  const int64_t heads = s.layout.samples * s.heads, rows = heads * s.layout.queries;
+  const ConstRef& pairs = kv.defined() ? kv : qkv;
+  const Ref& dpairs = kv.defined() ? dkv : dqkv;
   auto* delta = static_cast<float*>(c.workspace(size_t(rows) * sizeof(float)));
-  visit_heads(qkv, s, [&]<class T, int N>() {
+  visit_heads(qkv.dtype, s, [&]<class T, int N>() {
     launch_kernel(c, kName, attention_delta_kernel<T>, ceil_div(rows * 32, kThreads), kThreads, 0, delta, y.as<T>(),
                   dy.as<T>(), rows, s.head_cols);
-    const AttentionGradReads<T> in{qkv.as<T>(), dy.as<T>(), mask.as<uint8_t>(), lse.as<float>(), delta};
-    launch_kernel(c, kName, attention_grad_query_kernel<T, N>, blocks, kThreads, 0, dqkv.as<T>(), in, s);
-    launch_kernel(c, kName, attention_grad_key_kernel<T, N>, blocks, kThreads, 0, dqkv.as<T>(), in, s);
+    const AttentionGradReads<T> in{qkv.as<T>(), pairs.as<T>(), dy.as<T>(), mask.as<uint8_t>(), lse.as<float>(), delta};
+    launch_kernel(c, kName, attention_grad_query_kernel<T, N>, heads * s.query_blocks, kThreads, 0, dqkv.as<T>(), in,
+                  s);
+    launch_kernel(c, kName, attention_grad_key_kernel<T, N>, heads * s.key_blocks, kThreads, 0, dpairs.as<T>(), in, s);
   });
 }
 

@@ -3,125 +3,15 @@
 
 #include <cmath>
 
-#include "tests/kernels/recorded.h"
+#include "tests/kernels/attention_case.h"
 
 namespace sluice::test::attention_test {
 namespace {
 
+using namespace attention_case;
+
 using AttentionTest = OnEachDevice;
 INSTANTIATE_TEST_SUITE_P(Devices, AttentionTest, testing::ValuesIn(test_devices()), device_label);
-
-using Values = std::vector<double>;
-constexpr PhiloxKey kKey{123, 456};
-constexpr int64_t kBase = 40;  // global index of the first sample
-
-struct Size {
-  int64_t samples, length, heads, head_cols;
-  Shape qkv() const { return {samples, length, 3 * heads * head_cols}; }
-  Shape y() const { return {samples, length, heads * head_cols}; }
-};
-std::string text(const Size& z) { return str(z.samples, " x ", z.length, ", ", z.heads, " heads of ", z.head_cols); }
-// 1, primes, the model's 50 columns, one past a panel and a tile, whole tiles, the widest head, no rows at all.
-const std::vector<Size> kSizes{{1, 1, 1, 1},   {2, 3, 2, 5},   {1, 33, 1, 50}, {2, 17, 3, 7}, {1, 64, 1, 8},
-                               {1, 65, 1, 12}, {1, 7, 1, 128}, {1, 97, 1, 10}, {0, 4, 2, 3},  {2, 0, 2, 3}};
-
-/// The draw of a probability: four keys share a counter, queries have neighbouring ones.
-bool kept(int64_t sample, int64_t head, int64_t query, int64_t key, double p) {
-  const uint64_t low = uint64_t(head) * (uint64_t(1) << 40) + uint64_t(key / 4) * (uint64_t(1) << 20) + uint64_t(query);
-  return double(philox(kKey, low, uint64_t(kBase + sample)).v[key % 4] >> 8) / 16777216.0 >= p;
-}
-
-/// All of it from the formula, one sample and head at a time, with whole T x T matrices.
-struct Reference {
-  Values y, lse, dqkv;
-
-  Reference(const Size& z, const Values& qkv, const std::vector<uint8_t>& mask, const Values& dy, double p,
-            double scale = 0)
-      : y(dy.size()), lse(size_t(z.samples * z.heads * z.length)), dqkv(qkv.size()) {
-    const int64_t n = z.length, width = z.heads * z.head_cols;
-    const double root = scale > 0 ? 1 / scale : std::sqrt(double(z.head_cols));
-    for (int64_t b = 0; b < z.samples; ++b)
-      for (int64_t h = 0; h < z.heads; ++h) {
-        const auto in = [&](int64_t t, int64_t part, int64_t j) {
-          return size_t((b * n + t) * 3 * width + part * width + h * z.head_cols + j);
-        };
-        const auto out = [&](int64_t t, int64_t j) { return size_t((b * n + t) * width + h * z.head_cols + j); };
-        for (int64_t q = 0; q < n; ++q) {
-          Values score(size_t(n), 0.0), prob(size_t(n), 0.0), dprob(size_t(n), 0.0), keep(size_t(n), 1.0);
-          for (int64_t k = 0; k < n; ++k) {
-            for (int64_t j = 0; j < z.head_cols; ++j) score[size_t(k)] += qkv[in(q, 0, j)] * qkv[in(k, 1, j)] / root;
-            if (!mask.empty() && mask[size_t(b * n + k)] == 0) score[size_t(k)] = -1e9;
-            if (p > 0) keep[size_t(k)] = kept(b, h, q, k, p) ? 1 / (1 - p) : 0.0;
-          }
-          const double top = *std::max_element(score.begin(), score.end());
-          double sum = 0, inner = 0;
-          for (const double v : score) sum += std::exp(v - top);
-          lse[size_t((b * z.heads + h) * n + q)] = top <= -1e9 ? std::log(sum) : top + std::log(sum);
-          for (int64_t k = 0; k < n; ++k) {
-            const auto at = size_t(k);
-            prob[at] = std::exp(score[at] - top) / sum;
-            for (int64_t j = 0; j < z.head_cols; ++j) {
-              y[out(q, j)] += prob[at] * keep[at] * qkv[in(k, 2, j)];
-              dprob[at] += dy[out(q, j)] * qkv[in(k, 2, j)] * keep[at];
-              dqkv[in(k, 2, j)] += prob[at] * keep[at] * dy[out(q, j)];
-            }
-            inner += prob[at] * dprob[at];
-          }
-          for (int64_t k = 0; k < n; ++k) {
-            if (!mask.empty() && mask[size_t(b * n + k)] == 0) continue;  // the score is a constant
-            const double dscore = prob[size_t(k)] * (dprob[size_t(k)] - inner) / root;
-            for (int64_t j = 0; j < z.head_cols; ++j) {
-              dqkv[in(q, 0, j)] += dscore * qkv[in(k, 1, j)];
-              dqkv[in(k, 1, j)] += dscore * qkv[in(q, 0, j)];
-            }
-          }
-        }
-      }
-  }
-};
-
-enum class Mask { kNone, kHoles, kPadding, kEmpty };
-
-std::vector<uint8_t> mask_of(const Size& z, Mask kind) {
-  if (kind == Mask::kNone) return {};
-  std::vector<uint8_t> m(size_t(z.samples * z.length), 1);
-  for (int64_t b = 0; b < z.samples; ++b)
-    for (int64_t t = 0; t < z.length; ++t) {
-      uint8_t& v = m[size_t(b * z.length + t)];
-      if (kind == Mask::kHoles) v = (7 * t + b) % 3 == 0 ? 0 : 255;
-      if (kind == Mask::kPadding) v = 2 * t <= z.length ? 1 : 0;
-      if (kind == Mask::kEmpty) v = b == z.samples - 1 ? 0 : 1;  // the last sample has no key at all
-    }
-  return m;
-}
-
-/// The tensors of a call in both directions.
-struct Case {
-  Case(const Stream& s, const Size& z, DType t, const std::vector<uint8_t>& m)
-      : qkv(random(s, z.qkv(), 1, -2, 2, t)),
-        dy(random(s, z.y(), 2, -1, 1, t)),
-        y(s, z.y(), t),
-        lse(s, {z.samples, z.heads, z.length}),
-        dqkv(s, z.qkv(), t),
-        settings{.heads = int(z.heads), .key = kKey, .sample_base = kBase} {
-    if (!m.empty() || (z.samples * z.length == 0)) mask = Tensor::from<uint8_t>(s, m, {z.samples, z.length});
-  }
-  kernels::Attention forward() const {
-    return {.qkv = qkv.cref(), .mask = mask.cref(), .y = y.ref(), .lse = lse.ref(), .settings = settings};
-  }
-  kernels::AttentionGrad backward() const {
-    return {.qkv = qkv.cref(),
-            .mask = mask.cref(),
-            .y = y.ref(),
-            .lse = lse.ref(),
-            .dy = dy.cref(),
-            .dqkv = dqkv.ref(),
-            .settings = settings};
-  }
-  Tensor qkv, dy, mask;
-  Guarded y, lse, dqkv;
-  kernels::AttentionSettings settings;
-};
 
 TEST_P(AttentionTest, BothDirectionsMatchTheFormula) {
   const Stream s(device());
@@ -137,12 +27,50 @@ TEST_P(AttentionTest, BothDirectionsMatchTheFormula) {
         run.settings.p = p;
         launch(run.forward(), s);
         launch(run.backward(), s);
-        const Reference r(z, to_double(s, run.qkv), mask, to_double(s, run.dy), double(p));
+        const Reference r(z, {to_double(s, run.qkv), to_double(s, run.dy), mask, double(p)});
         expect_close(to_double(s, run.y.tensor()), r.y, bound(t));
         expect_close(to_double(s, run.lse.tensor()), r.lse, bound(DType::kF32));
         expect_close(to_double(s, run.dqkv.tensor()), r.dqkv, 2 * bound(t));  // y is rounded to bf16 on the way
         for (const Guarded* g : {&run.y, &run.lse, &run.dqkv}) g->check();
       }
+}
+
+TEST_P(AttentionTest, KeysOfAnotherSequenceAndEarlierOnesMatchTheFormula) {
+  const Stream s(device());
+  for (const Size& z : kOtherSizes)
+    for (const DType t : {DType::kF32, DType::kBF16})
+      for (const Mask kind : {Mask::kNone, Mask::kHoles, Mask::kEmpty}) {
+        if (kind != Mask::kNone && (z.causal || t == DType::kBF16)) continue;
+        const float p = kind == Mask::kHoles || z.causal ? 0.3f : 0.0f;
+        SCOPED_TRACE(testing::Message() << text(z) << " " << name(t) << " mask " << int(kind));
+        const std::vector<uint8_t> mask = mask_of(z, kind);
+        Case run(s, z, t, mask);
+        run.settings.p = p;
+        launch(run.forward(), s);
+        launch(run.backward(), s);
+        const Values kv = run.kv.defined() ? to_double(s, run.kv) : Values();
+        const Reference r(z, {to_double(s, run.qkv), to_double(s, run.dy), mask, double(p), 0, kv});
+        expect_close(to_double(s, run.y.tensor()), r.y, bound(t));
+        expect_close(to_double(s, run.lse.tensor()), r.lse, bound(DType::kF32));
+        expect_close(to_double(s, run.dqkv.tensor()), r.dqkv, 2 * bound(t));
+        if (z.memory > 0) expect_close(to_double(s, run.dkv.tensor()), r.dkv, 2 * bound(t));
+        for (const Guarded* g : {&run.y, &run.lse, &run.dqkv, &run.dkv}) g->check();
+      }
+}
+
+TEST_P(AttentionTest, WhatIsLaterChangesNothing) {
+  const Stream s(device());
+  const Size z{1, 70, 2, 6, 0, true};
+  Case run(s, z, DType::kF32, {});
+  launch(run.forward(), s);
+  const Values before = to_double(s, run.y.tensor());
+  std::vector<float> other = run.qkv.to_vector<float>(s);
+  for (size_t i = 50 * 36; i < other.size(); ++i) other[i] = -3 * other[i] + 1;
+  run.qkv.assign<float>(s, other);
+  launch(run.forward(), s);
+  const Values after = to_double(s, run.y.tensor());
+  for (size_t i = 0; i < 50 * 12; ++i) ASSERT_EQ(before[i], after[i]) << i;
+  EXPECT_NE(before, after);
 }
 
 TEST_P(AttentionTest, AnotherScaleMultipliesTheScores) {
@@ -154,7 +82,7 @@ TEST_P(AttentionTest, AnotherScaleMultipliesTheScores) {
     run.settings.scale = 0.7f;
     launch(run.forward(), s);
     launch(run.backward(), s);
-    const Reference r(z, to_double(s, run.qkv), mask, to_double(s, run.dy), 0, double(run.settings.scale));
+    const Reference r(z, {to_double(s, run.qkv), to_double(s, run.dy), mask, 0, double(run.settings.scale)});
     expect_close(to_double(s, run.y.tensor()), r.y, bound(DType::kF32));
     expect_close(to_double(s, run.lse.tensor()), r.lse, bound(DType::kF32));
     expect_close(to_double(s, run.dqkv.tensor()), r.dqkv, 2 * bound(DType::kF32));
@@ -167,7 +95,7 @@ TEST_P(AttentionTest, LargeScoresNeitherOverflowNorVanish) {
   Case run(s, z, DType::kF32, {});
   run.qkv = random(s, z.qkv(), 5, -40, 40);  // scores beyond +-3000
   launch(run.forward(), s);
-  const Reference r(z, to_double(s, run.qkv), {}, to_double(s, run.dy), 0);
+  const Reference r(z, {to_double(s, run.qkv), to_double(s, run.dy)});
   expect_close(to_double(s, run.y.tensor()), r.y, 2e-3);  // a score of 3000 is known to 2^-12
 }
 
@@ -273,6 +201,35 @@ TEST_P(AttentionTest, WrongShapesAndSettingsAreRefused) {
   EXPECT_THROW(launch(with(backward, [&](auto& c) { c.dy = half.cref(); }), s), DTypeError);
   EXPECT_THROW(launch(with(backward, [&](auto& c) { c.lse = {}; }), s), ShapeError);
   EXPECT_THROW(launch(with(backward, [&](auto& c) { c.dqkv = run.y.ref(); }), s), ShapeError);
+  EXPECT_THROW(launch(with(forward, [&](auto& c) { c.settings.causal = true; }), s), ConfigError);  // and a mask
+}
+
+TEST_P(AttentionTest, WrongKeysOfAnotherSequenceAreRefused) {
+  const Stream s(device());
+  const Size z{2, 5, 2, 4, 6};
+  const Case run(s, z, DType::kF32, mask_of(z, Mask::kHoles));
+  const Tensor narrow = random(s, {2, 6, 8}, 1), fewer = random(s, {1, 6, 16}, 1), none = Tensor::empty(s, {2, 0, 16});
+  const Tensor half = random(s, z.kv(), 1, -1, 1, DType::kBF16),
+               mask = Tensor::from<uint8_t>(s, std::vector<uint8_t>{1, 1}, {2, 1});
+  const auto with = [](auto call, auto change) {
+    change(call);
+    return call;
+  };
+  const auto forward = run.forward();
+  const auto backward = run.backward();
+  for (const Tensor* kv : {&narrow, &fewer, &none})
+    EXPECT_THROW(launch(with(forward, [&](auto& c) { c.kv = kv->cref(); }), s), ShapeError);
+  EXPECT_THROW(launch(with(forward, [&](auto& c) { c.kv = half.cref(); }), s), DTypeError);
+  EXPECT_THROW(launch(with(forward, [&](auto& c) { c.mask = mask.cref(); }), s), ShapeError);
+  EXPECT_THROW(launch(with(forward,
+                           [&](auto& c) {
+                             c.mask = {};
+                             c.settings.causal = true;
+                           }),
+                      s),
+               ConfigError);
+  EXPECT_THROW(launch(with(backward, [&](auto& c) { c.dkv = {}; }), s), ShapeError);
+  EXPECT_THROW(launch(with(backward, [&](auto& c) { c.dkv = run.y.ref(); }), s), ShapeError);
 }
 
 // ---- the op ----
@@ -289,6 +246,23 @@ TEST_P(AttentionTest, GradientsAgreeWithDifferences) {
       };
       check_gradients(s, Init(), {random(s, z.qkv(), 1)}, f, {.probes = 12, .training = p > 0});
     }
+}
+
+TEST_P(AttentionTest, GradientsOfTwoSequencesAndOfEarlierPositionsAgreeWithDifferences) {
+  const Stream s(device());
+  const std::vector<uint8_t> open{1, 1, 0, 1, 0, 1, 1, 1, 1, 1, 0, 1};
+  const Tensor mask = Tensor::from<uint8_t>(s, open, {2, 6});
+  for (const bool recompute : {false, true}) {
+    const AttentionSpec spec{.heads = 2, .dropout = 0.4f, .path = path_hash("attn"), .recompute = recompute};
+    check_gradients(s, Init(), {random(s, {2, 9, 10}, 1), random(s, {2, 6, 20}, 2)},
+                    [&](Ctx& c, const std::vector<Var>& in) { return attention(c, in[0], in[1], mask, spec); },
+                    {.probes = 12, .training = true});
+    AttentionSpec causal = spec;
+    causal.causal = true;
+    check_gradients(s, Init(), {random(s, {2, 9, 30}, 1)},
+                    [&](Ctx& c, const std::vector<Var>& in) { return attention(c, in[0], Tensor(), causal); },
+                    {.probes = 12, .training = true});
+  }
 }
 
 TEST_P(AttentionTest, TheOpPassesItsScaleOn) {
