@@ -81,11 +81,14 @@ struct AttentionSpec {
   uint64_t path = 0;       // the hash of the op's path
   bool recompute = false;  // qkv alone is kept, the output is made again in backward
   float scale = 0;         // of the scores; 0: 1 / sqrt(d / heads)
+  bool causal = false;     // a position attends to itself and those before it; takes no mask and one sequence
 };
 /// qkv [B, T, 3 d] -> [B, T, d]: softmax(scale Q K^T) V for each head; Q, K and V of all heads lie side by side. mask
 /// [B, T] u8, not 0: may be attended to; undefined: all may. Where a sample has no such key, each position gets the
 /// mean of all values. At most 128 columns a head.
 Var attention(Ctx& c, const Var& qkv, const Tensor& mask, const AttentionSpec& spec);
+/// The same with the keys and values of another sequence: q [B, T, d], kv [B, S, 2 d], mask [B, S] -> [B, T, d].
+Var attention(Ctx& c, const Var& q, const Var& kv, const Tensor& mask, const AttentionSpec& spec);
 
 // ---- pooling over NHWC ----
 struct Pool2dSpec {
@@ -97,6 +100,8 @@ Var avg_pool(Ctx& c, const Var& x, Pool2dSpec spec);
 
 /// x [N, ...] -> [N, rest]; (h, w, c) order.
 Var flatten(Ctx& c, const Var& x);
+/// x [..., D] -> [rows, D].
+Var as_rows(Ctx& c, const Var& x);
 /// x [N, H, W, C] -> [N, H W, C], row by row of each image.
 Var image_tokens(Ctx& c, const Var& x);
 /// x [T, ...] -> [...]: the last of its first dimension.
@@ -163,6 +168,8 @@ struct PositionParams {
 /// x [B, P, D] -> [B, T, D]: the token, where there is one, before those of each sample (T = P + 1), and the positions
 /// added to all.
 Var add_positions(Ctx& c, const Var& x, const PositionParams& p);
+/// scale x + sinusoids of the positions (kernels/positional_encoding.h), x [B, T, D].
+Var positional_encoding(Ctx& c, const Var& x, float scale);
 /// x [B, T, D] -> [B, count, D]: `count` tokens of each sample from `first` on.
 Var slice_tokens(Ctx& c, const Var& x, int64_t first, int64_t count);
 /// x [B, T, D] -> [B, D, T].
@@ -185,7 +192,8 @@ struct ClassTargets {
   Tensor labels;                                                // [B] i32
   Tensor labels2{};        // [B] i32: of which rows are to 1 - share; undefined: rows have one label
   Tensor share{};          // [B] f32, of `labels`; as defined as labels2
-  float smoothing = 0.0f;  // what a label gives up to the K - 1 other classes, alike
+  float smoothing = 0.0f;  // what a label gives up to all other classes, alike
+  int unsmoothed = -1;     // a class that gets nothing of it, such as padding; -1: none
 };
 /// Sum over rows of row_weights [B] f32 (undefined: 1 / B each) times -sum_k q_k log softmax(logits)_k, where q is the
 /// target. logits [B, K] f32.

@@ -13,12 +13,14 @@ namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-/// q of one row: `others` for every class, and `extra` more for its labels by their shares.
+/// q of one row: `others` for every class but one, and `extra` more for its labels by their shares.
 struct RowTarget {
   int32_t label, label2;
   float share, others, extra;
+  int64_t unsmoothed;
   float operator()(int64_t k) const {
-    return others + extra * ((k == int64_t(label) ? share : 0.0f) + (k == int64_t(label2) ? 1.0f - share : 0.0f));
+    return (k == unsmoothed ? 0.0f : others) +
+           extra * ((k == int64_t(label) ? share : 0.0f) + (k == int64_t(label2) ? 1.0f - share : 0.0f));
   }
 };
 
@@ -33,8 +35,11 @@ float row_loss(const T* x, int64_t classes, const RowTarget& q, float scale, T* 
   if (valid) {
     float below = top - float(x[q.label]);  // sum_k q_k (top - x_k)
     if (q.label2 != q.label) below = q.share * below + (1.0f - q.share) * (top - float(x[q.label2]));
-    if (q.others > 0.0f)
-      below = q.extra * below + q.others * lane_sum(0, classes, [=](int64_t k) { return top - float(x[k]); });
+    if (q.others > 0.0f) {
+      float all = lane_sum(0, classes, [=](int64_t k) { return top - float(x[k]); });
+      if (q.unsmoothed >= 0) all -= top - float(x[q.unsmoothed]);
+      below = q.extra * below + q.others * all;
+    }
     loss = math::log(sum) + below;
   }
   if (out == nullptr) return loss;
@@ -58,7 +63,8 @@ void SoftmaxCrossEntropy::cpu<kIsa>(CpuContext& c) const {
                      .label2 = two ? labels2.as<int32_t>()[r] : label,
                      .share = two ? share.as<float>()[r] : 1.0f,
                      .others = others(),
-                     .extra = extra()};
+                     .extra = extra(),
+                     .unsmoothed = unsmoothed};
   };
   float* losses = static_cast<float*>(c.workspace(size_t(rows) * sizeof(float)));
   visit_float(logits.dtype, [&]<class T>() {

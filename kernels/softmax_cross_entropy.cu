@@ -15,6 +15,7 @@ struct LabelledRows {
   const float* weights;    // [rows], or null
   int64_t rows, classes;
   float others, extra;  // as SoftmaxCrossEntropy's
+  int unsmoothed;
 };
 
 template <class T>
@@ -29,7 +30,7 @@ __global__ void __launch_bounds__(kThreads)
   float sum = 0.0f, below = 0.0f;  // the latter of all classes
   for (int64_t k = lane(); k < classes; k += 32) {
     sum += math::exp(float(x[k]) - top);
-    below += top - float(x[k]);
+    below += k == in.unsmoothed ? 0.0f : top - float(x[k]);
   }
   sum = warp_reduce<Sum>(sum);
   below = in.others > 0.0f ? in.others * warp_reduce<Sum>(below) : 0.0f;
@@ -48,7 +49,8 @@ __global__ void __launch_bounds__(kThreads)
   share *= weight;
   const float scale = share / sum;
   for (int64_t k = lane(); k < classes; k += 32) {
-    const float q = in.others + in.extra * ((k == label ? first : 0.0f) + (k == label2 ? second : 0.0f));
+    const float q = (k == in.unsmoothed ? 0.0f : in.others) +
+                    in.extra * ((k == label ? first : 0.0f) + (k == label2 ? second : 0.0f));
     dlogits[row * classes + k] = T(known ? math::exp(float(x[k]) - top) * scale - share * q : nan);
   }
 }
@@ -69,7 +71,8 @@ void SoftmaxCrossEntropy::cuda(CudaContext& c) const {
                                     .rows = rows,
                                     .classes = logits.dim(1),
                                     .others = others(),
-                                    .extra = extra()},
+                                    .extra = extra(),
+                                    .unsmoothed = unsmoothed},
                     scale);
     });
   passes::sum(c, kName, losses, rows, scale, loss.as<float>());

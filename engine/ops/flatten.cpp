@@ -1,4 +1,5 @@
-// Views of each sample as one row, and of an image as rows of tokens; no memory moves in either direction.
+// Views of each sample as one row, of anything as rows, and of an image as rows of tokens; no memory moves in either
+// direction.
 #include "engine/ops.h"
 
 namespace sluice {
@@ -24,6 +25,14 @@ Var flatten(Ctx& c, const Var& x) {
   int64_t size = 1;
   for (int i = 1; i < x.shape().rank(); ++i) size *= x.shape()[i];
   return viewed(c, x, {x.shape()[0], size});
+}
+
+Var as_rows(Ctx& c, const Var& x) {
+  const Shape& s = x.shape();
+  if (s.rank() < 1) throw ShapeError("as_rows: x is a scalar, expected [..., D]");
+  int64_t rows = 1;
+  for (int i = 0; i + 1 < s.rank(); ++i) rows *= s[i];
+  return viewed(c, x, {rows, s[s.rank() - 1]});
 }
 
 Var image_tokens(Ctx& c, const Var& x) {

@@ -19,6 +19,7 @@ Var softmax_cross_entropy(Ctx& c, const Var& logits, const ClassTargets& targets
                                       .labels2 = targets.labels2.cref(),
                                       .share = targets.share.cref(),
                                       .smoothing = targets.smoothing,
+                                      .unsmoothed = targets.unsmoothed,
                                       .weight = weight},
          c.stream);
   return record ? record_loss(c, loss, logits, dlogits) : Var{loss};

@@ -62,6 +62,11 @@ TEST_P(AddTest, FlattenIsAViewInBothDirections) {
   EXPECT_EQ(y.shape(), (Shape{2, 12}));
   EXPECT_EQ(y.value.storage(), x.value.storage());
   EXPECT_EQ(flatten(c, Var{Tensor::empty(s, {0, 3, 4})}).shape(), (Shape{0, 12}));
+  const Var rows = as_rows(c, x);
+  EXPECT_EQ(rows.shape(), (Shape{12, 2}));
+  EXPECT_EQ(rows.value.storage(), x.value.storage());
+  check_gradients(s, Init(), {random(s, {2, 3, 2}, 1)},
+                  [](Ctx& g, const std::vector<Var>& in) { return activation(g, as_rows(g, in[0]), Act::kTanh); });
 }
 
 }  // namespace

@@ -121,6 +121,43 @@ std::vector<std::vector<double>> soft_targets(const std::vector<double>& labels,
   return q;
 }
 
+TEST_P(SoftmaxCrossEntropyTest, AClassMayGetNothingOfTheSmoothing) {
+  const Stream s(device());
+  const int64_t rows = 5, classes = 37, padding = 4;
+  const Tensor x = random(s, {rows, classes}, 1, -5, 5);
+  const std::vector<int32_t> labels{0, 36, 4, 7, 3};  // of padding one row, which counts nothing
+  const std::vector<float> weights{0.3f, 0.1f, 0.0f, 0.2f, 0.4f};
+  const Guarded loss(s, {1}), dx(s, {rows, classes});
+  launch(kernels::SoftmaxCrossEntropy{.logits = x.cref(),
+                                      .labels = Tensor::from<int32_t>(s, labels, {rows}).cref(),
+                                      .loss = loss.ref(),
+                                      .dlogits = dx.ref(),
+                                      .row_weights = Tensor::from<float>(s, weights, {rows}).cref(),
+                                      .smoothing = 0.1f,
+                                      .unsmoothed = int(padding)},
+         s);
+  s.sync();
+  std::vector<double> in = to_double(s, x), gradient;
+  double sum = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    std::vector<double> q(size_t(classes), 0.1 / double(classes - 2));
+    q[size_t(padding)] = 0;
+    q[size_t(labels[size_t(r)])] = 0.9;
+    const Reference one =
+        soft_reference({in.begin() + r * classes, in.begin() + (r + 1) * classes}, {q}, double(weights[size_t(r)]));
+    sum += one.loss;
+    gradient.insert(gradient.end(), one.gradient.begin(), one.gradient.end());
+  }
+  expect_close(to_double(s, loss.tensor()), {sum}, bound(DType::kF32));
+  expect_close(to_double(s, dx.tensor()), gradient, bound(DType::kF32));
+  kernels::SoftmaxCrossEntropy none{.logits = x.cref(), .labels = x.cref(), .loss = loss.ref()};
+  for (const int wrong : {-2, 37}) {
+    none.labels = Tensor::from<int32_t>(s, labels, {rows}).cref();
+    none.unsmoothed = wrong;
+    EXPECT_THROW(launch(none, s), ShapeError);
+  }
+}
+
 TEST_P(SoftmaxCrossEntropyTest, RowsMayHaveTwoLabelsAndSmoothedOnes) {
   const Stream s(device());
   for (const auto& [rows, classes] : kAwkward2d)
