@@ -45,13 +45,13 @@ Bundle EmbeddingBlock::forward(Ctx& c, const Bundle& in) const {
 EncoderBlock::EncoderBlock(const Init& init, const TextConfig& config) : dtype_(config.dtype) {
   for (int i = 0; i < config.layers; ++i)
     layers_.push_back(std::make_unique<TransformerEncoder>(init.scope(str("layer", i + 1)),
-                                                           EncoderConfig{.width = config.embedding,
-                                                                         .heads = config.heads,
-                                                                         .inner = config.hidden,
-                                                                         .dropout = config.dropout,
-                                                                         .final_norm = i + 1 == config.layers,
-                                                                         .recompute = config.recompute,
-                                                                         .auxiliary = config.auxiliary}));
+                                                           TransformerLayerConfig{.width = config.embedding,
+                                                                                  .heads = config.heads,
+                                                                                  .inner = config.hidden,
+                                                                                  .dropout = config.dropout,
+                                                                                  .final_norm = i + 1 == config.layers,
+                                                                                  .recompute = config.recompute,
+                                                                                  .auxiliary = config.auxiliary}));
 }
 std::vector<Port> EncoderBlock::in_ports() const {
   return {sequence(SequenceOrder::kBatchFirst, dtype_), mask(SequenceOrder::kBatchFirst)};

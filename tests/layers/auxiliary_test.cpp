@@ -154,7 +154,7 @@ TEST_P(AuxiliaryTest, EvaluationAddsWhatTrainingAdds) {
 // ---- encoder blocks ----
 
 constexpr int64_t kSamples = 3, kLength = 6, kWidth = 8, kInner = 16;
-EncoderConfig covered(Auxiliary from, int level, float epsilon = 0.01f) {
+TransformerLayerConfig covered(Auxiliary from, int level, float epsilon = 0.01f) {
   return {.width = kWidth,
           .heads = 2,
           .inner = kInner,
@@ -163,7 +163,7 @@ EncoderConfig covered(Auxiliary from, int level, float epsilon = 0.01f) {
 }
 
 /// Bytes that a block keeps for its backward pass.
-int64_t kept_by(const Stream& s, const EncoderConfig& config) {
+int64_t kept_by(const Stream& s, const TransformerLayerConfig& config) {
   Init init;
   const TransformerEncoder block(init.scope("f"), config);
   Arena arena(s, init, 1);

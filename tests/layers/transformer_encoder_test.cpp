@@ -13,11 +13,11 @@ INSTANTIATE_TEST_SUITE_P(Devices, TransformerEncoderTest, testing::ValuesIn(test
 
 constexpr int64_t kSamples = 2, kLength = 5, kWidth = 6, kInner = 7;
 constexpr int kHeads = 2;
-constexpr EncoderConfig kSmall{.width = kWidth, .heads = kHeads, .inner = kInner, .dropout = 0.3f};
+constexpr TransformerLayerConfig kSmall{.width = kWidth, .heads = kHeads, .inner = kInner, .dropout = 0.3f};
 
 /// A small block with weights of its own.
 struct Block {
-  explicit Block(Device device, const EncoderConfig& config = kSmall)
+  explicit Block(Device device, const TransformerLayerConfig& config = kSmall)
       : layer(init.scope("block"), config), run(Stream(device), init) {}
   Values operator()(const Tensor& x, const Tensor& mask, bool training = false) {
     Ctx c{.stream = run.stream,
@@ -176,7 +176,7 @@ TEST_P(TransformerEncoderTest, GradientsFollowFiniteDifferences) {
   for (const bool training : {true, false})
     for (const bool final_norm : {true, false}) {
       SCOPED_TRACE(testing::Message() << training << final_norm);
-      EncoderConfig config = kSmall;
+      TransformerLayerConfig config = kSmall;
       config.final_norm = final_norm;
       const Block b(device(), config);
       const Tensor mask = b.mask(kSomeKeys);
