@@ -17,6 +17,8 @@ int64_t scaled(int64_t full, double width) { return std::max<int64_t>(1, std::ll
 
 Port labels_port() { return {.name = "labels", .dtype = DType::kI32, .differentiable = false}; }
 
+Port weights_port() { return {.name = "weights", .dtype = DType::kF32, .differentiable = false}; }
+
 std::vector<Port> detached(std::vector<Port> ports) {
   for (Port& p : ports) p.differentiable = false;
   return ports;
@@ -26,6 +28,7 @@ std::vector<Port> BackpropStage::feed_ports() const {
   std::vector<Port> ports;
   if (at_.first) ports = detached(f_->in_ports());
   if (!at_.last) return ports;
+  if (targets_ == TargetKind::kTokens) ports.push_back(weights_port());
   ports.push_back(labels_port());
   if (loss_.mixed) ports.insert(ports.end(), {kLabels2, kShare});
   return ports;
@@ -42,6 +45,7 @@ std::vector<Port> BackpropStage::out_ports() const {
 StageOutput BackpropStage::forward(Ctx& c, const Bundle& feed, const Bundle& in, float loss_weight) const {
   Bundle s = f_->forward(c, at_.first ? feed : in);
   if (!at_.last) return {.out = std::move(s), .losses = {}};
+  if (targets_ == TargetKind::kTokens) return {.out = {}, .losses = {token_loss(c, head(c, s), feed, loss_weight)}};
   const size_t labels = feed.size() - (loss_.mixed ? 3 : 1);
   ClassTargets targets = feed[labels].value;
   targets.smoothing = loss_.smoothing;
@@ -50,6 +54,20 @@ StageOutput BackpropStage::forward(Ctx& c, const Bundle& feed, const Bundle& in,
     targets.share = feed[labels + 2].value;
   }
   return {.out = {}, .losses = {softmax_cross_entropy(c, head(c, s), targets, loss_weight)}};
+}
+
+Var BackpropStage::token_loss(Ctx& c, const Var& logits, const Bundle& feed, float loss_weight) const {
+  const auto rows = [](const Var& v) { return v.value.reshape({v.value.numel()}); };
+  ClassTargets targets = rows(feed.back());
+  targets.smoothing = loss_.smoothing;
+  targets.unsmoothed = 0;
+  return softmax_cross_entropy(c, logits, targets, loss_weight, rows(feed[feed.size() - 2]));
+}
+
+void BackpropStage::train_on(const ClassLoss& loss) {
+  if (loss.mixed && targets_ == TargetKind::kTokens)
+    throw ConfigError("samples are mixed: sequences have one token at a place, expected images");
+  loss_ = loss;
 }
 
 void train_on(const std::vector<StageNet>& net, const ClassLoss& loss) {

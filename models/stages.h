@@ -11,8 +11,9 @@ namespace sluice {
 /// A channel count or width under a network's width multiplier: rounded, at least 1.
 int64_t scaled(int64_t full, double width);
 
-/// "labels" [B] i32, which the feed gives.
+/// "labels" [B] or [B, T] i32 and "weights" [B, T] f32, which the feed gives.
 Port labels_port();
+Port weights_port();
 /// The same values as constants: no gradient goes back through them.
 std::vector<Port> detached(std::vector<Port> ports);
 
@@ -27,11 +28,19 @@ struct ClassLoss {
   bool mixed = false;   // samples are mixed: the feed has "labels2" [B] i32 and "share" [B] f32, that of "labels"
 };
 
+/// What the logits of a network that is trained end to end are of.
+enum class TargetKind {
+  kClasses,  // samples: [B, classes], "labels" [B]
+  kTokens    // tokens of sequences: [B T, words], "labels" [B, T], padded with 0, and their "weights" [B, T] f32 in the
+             // loss, 0 of padding; smoothing gives padding nothing
+};
+
 /// A slice f of a network trained end to end. The first takes f's values from the feed; the last reads "labels" and
-/// what its loss needs more, and its f gives logits [B, classes] that end in softmax cross-entropy.
+/// what its loss needs more, and its f gives logits that end in softmax cross-entropy.
 class BackpropStage final : public StageBody {
  public:
-  BackpropStage(BlockPtr f, StagePosition position) : f_(std::move(f)), at_(position) {}
+  BackpropStage(BlockPtr f, StagePosition position, TargetKind targets = TargetKind::kClasses)
+      : f_(std::move(f)), at_(position), targets_(targets) {}
   std::vector<Port> feed_ports() const override;
   std::vector<Port> in_ports() const override;
   std::vector<Port> out_ports() const override;
@@ -39,12 +48,15 @@ class BackpropStage final : public StageBody {
   Bundle infer(Ctx& c, const Bundle& in) const override { return f_->forward(c, in); }
   Var head(Ctx& c, const Bundle& s) const override { return convert(c, s[0], DType::kF32); }
   Var decode(Ctx&, const Var& z) const override { return z; }
-  /// Before the stage is used.
-  void train_on(const ClassLoss& loss) { loss_ = loss; }
+  /// Before the stage is used. Throws ConfigError for mixed samples of sequences.
+  void train_on(const ClassLoss& loss);
 
  private:
+  Var token_loss(Ctx& c, const Var& logits, const Bundle& feed, float loss_weight) const;
+
   BlockPtr f_;
   StagePosition at_;
+  TargetKind targets_;
   ClassLoss loss_;
 };
 

@@ -9,14 +9,16 @@
 namespace sluice {
 
 struct Evaluation {
-  int64_t correct = 0, samples = 0;
+  int64_t correct = 0, samples = 0;  // of sequences: tokens
+  double loss = 0;                   // nats a token of sequences; 0 of other samples
   double accuracy() const { return samples > 0 ? double(correct) / double(samples) : 0.0; }
 };
 
-/// Counts the samples whose largest decoded value is the label's: x through infer() of the first `exit` stages (0: all;
-/// fewer are a shortcut that leaves behind stage `exit`), head() of the last of them, decode() from it to the first. No
-/// tape, training = false. The feed is asked on behalf of stage 0 for inference_ports(). Batches stream through the
-/// devices; the host stays a bounded number of batches ahead. Throws ConfigError for an exit that is not there.
+/// Counts the samples (of networks whose last stage reads "weights": the tokens but padding) whose largest decoded
+/// value is the label's: x through infer() of the first `exit` stages (0: all; fewer are a shortcut that leaves behind
+/// stage `exit`), head() of the last of them, decode() from it to the first. No tape, training = false. The feed is
+/// asked on behalf of stage 0 for inference_ports(). Batches stream through the devices; the host stays a bounded
+/// number of batches ahead. Throws ConfigError for an exit that is not there.
 Evaluation evaluate(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches, size_t exit = 0);
 
 }  // namespace sluice

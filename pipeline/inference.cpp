@@ -26,24 +26,33 @@ Tensor moved(const Tensor& t, const Stream& from, const Stream& to) {
   return out;
 }
 
-std::vector<Port> inference_ports(const StageBody& first) {
+std::vector<Port> inference_ports(const StageBody& first, bool weighted) {
   // What is not looked at is what training compares with: of mixed samples there are two labels.
-  const auto is_target = [](const Port& p) { return p.name == "labels" || p.name == "labels2" || p.name == "share"; };
+  const auto is_target = [](const Port& p) {
+    return p.name == "labels" || p.name == "labels2" || p.name == "share" || p.name == "weights";
+  };
   std::vector<Port> ports;
   for (const Port& p : first.feed_ports())
     if (!is_target(p)) ports.push_back(p);
   if (ports.empty()) throw ScheduleError("inference: stage 0 reads nothing from the data");
   ports.push_back({.name = "labels", .dtype = DType::kI32, .differentiable = false});
+  if (weighted) ports.push_back({.name = "weights", .dtype = DType::kF32, .differentiable = false});
   return ports;
 }
 
-InferenceBatch fetch_batch(const Stage& first, const Feed& feed, int64_t batch) {
-  const std::vector<Port> ports = inference_ports(*first.body);
+InferenceBatch fetch_batch(const Stage& first, const Feed& feed, int64_t batch, bool weighted) {
+  const std::vector<Port> ports = inference_ports(*first.body, weighted);
   std::vector<Tensor> values = feed({0, batch, ports, first.stream}).claim(first.stream);
   if (values.size() != ports.size())
     throw DataError(str("feed for evaluation: ", values.size(), " values, expected ", ports.size()));
-  InferenceBatch b{{}, values.back()};
-  values.pop_back();
+  const auto last = [&] {
+    Tensor t = std::move(values.back());
+    values.pop_back();
+    return t;
+  };
+  InferenceBatch b;
+  if (weighted) b.weights = last();
+  b.labels = last();
   for (Tensor& t : values) b.x.push_back({std::move(t)});
   return b;
 }

@@ -1,0 +1,152 @@
+// The encoder-decoder transformer: published counts, what padding may change, how it is cut.
+#include "models/translation.h"
+
+#include <cmath>
+
+#include "pipeline/inference.h"
+#include "tests/models/counts.h"
+#include "tests/support/support.h"
+
+namespace sluice::test::translation_test {
+namespace {
+
+using TranslationTest = OnEachDevice;
+INSTANTIATE_TEST_SUITE_P(Devices, TranslationTest, testing::ValuesIn(test_devices()), device_label);
+
+TranslationConfig small() {
+  return {.source_vocabulary = 11, .target_vocabulary = 13, .width = 8, .inner = 12, .heads = 2, .layers = 3};
+}
+
+TEST(Translation, HasThePublishedParameterCounts) {
+  for (const int64_t v : {1000, 8000})
+    EXPECT_EQ(total(translation_backprop({.source_vocabulary = v, .target_vocabulary = v})), 44'140'544 + 1537 * v);
+  // Vectors of ABA: an input of each converted layer, three for Q, K and V.
+  const auto with = [](Auxiliary from, int level) {
+    return total(translation_backprop(
+               {.source_vocabulary = 1000, .target_vocabulary = 1000, .auxiliary = {.from = from, .level = level}})) -
+           (44'140'544 + 1'537'000);
+  };
+  EXPECT_EQ(with(Auxiliary::kSign, 4), 0);
+  EXPECT_EQ(with(Auxiliary::kBias, 1), 12 * 2048);
+  EXPECT_EQ(with(Auxiliary::kBias, 2), 12 * (2048 + 512));
+  EXPECT_EQ(with(Auxiliary::kBias, 3), 12 * (2048 + 512) + 18 * 512);
+  EXPECT_EQ(with(Auxiliary::kBias, 4), 12 * (2048 + 512) + 18 * 512 + 18 * 3 * 512);
+}
+
+TEST(Translation, IsCutIntoTheStagesThatAreAskedFor) {
+  TranslationConfig c = small();
+  for (const auto& [layers, stages] : {std::pair{1, 8u}, {2, 6u}, {3, 4u}, {9, 4u}}) {
+    c.stage_layers = layers;
+    EXPECT_EQ(translation_backprop(c).size(), stages) << layers;
+  }
+  c.stage_layers = 0;
+  EXPECT_THROW(translation_backprop(c), ConfigError);
+  c = small();
+  c.heads = 3;
+  EXPECT_THROW(translation_backprop(c), ShapeError);
+  c = small();
+  c.source_vocabulary = 1;
+  EXPECT_THROW(translation_backprop(c), ConfigError);
+}
+
+/// Two pairs: sources of 3 and 2 tokens, targets of 3 and 1 behind the mark.
+struct Pairs {
+  Tensor source, target, labels, weights;
+};
+Pairs pairs(const Stream& s, int64_t source_length, int64_t target_length) {
+  const auto rows = [&](const std::vector<std::vector<int32_t>>& of, int64_t length) {
+    std::vector<int32_t> ids(size_t(2 * length), 0);
+    for (size_t i = 0; i < 2; ++i) std::copy(of[i].begin(), of[i].end(), ids.begin() + int64_t(i) * length);
+    return Tensor::from<int32_t>(s, ids, {2, length});
+  };
+  std::vector<float> weights(size_t(2 * target_length), 0.0f);
+  for (int64_t i = 0; i < 4; ++i) weights[size_t(i)] = 1.0f / 6;
+  for (int64_t i = 0; i < 2; ++i) weights[size_t(target_length + i)] = 1.0f / 6;
+  return {rows({{4, 9, 5}, {6, 7}}, source_length), rows({{2, 5, 8, 12}, {2, 9}}, target_length),
+          rows({{5, 8, 12, 3}, {9, 3}}, target_length), Tensor::from<float>(s, weights, {2, target_length})};
+}
+
+/// The loss of a pass over all stages in evaluation, and every stage's gradient.
+struct Pass {
+  double loss = 0;
+  std::vector<double> gradient;
+};
+Pass pass_over(const Stream& s, const std::vector<StageNet>& nets, const Pairs& p, const ClassLoss& loss = {}) {
+  train_on(nets, loss);
+  std::vector<std::unique_ptr<Arena>> arenas;
+  std::vector<std::unique_ptr<Tape>> tapes;
+  std::vector<Bundle> leaves, outs;
+  Ledger ledger;
+  Var last;
+  for (size_t i = 0; i < nets.size(); ++i) {
+    arenas.push_back(std::make_unique<Arena>(s, nets[i].init, 3));
+    tapes.push_back(std::make_unique<Tape>());
+    Ctx c{.stream = s, .weights = arenas[i]->weights(), .arena = *arenas[i], .ledger = ledger, .tape = tapes[i].get()};
+    leaves.emplace_back();
+    const std::vector<Port> ports = nets[i].body->in_ports();
+    for (size_t k = 0; k < ports.size(); ++k)
+      leaves[i].push_back(ports[k].differentiable ? tapes[i]->leaf(outs[i - 1][k].value) : detach(outs[i - 1][k]));
+    Bundle feed;
+    if (i == 0) feed = {{p.source}, {p.target}};
+    if (i + 1 == nets.size()) feed = {{p.weights}, {p.labels}};
+    StageOutput out = nets[i].body->forward(c, feed, leaves[i], 1.0f);
+    outs.push_back(out.out);
+    if (!out.losses.empty()) last = out.losses[0];
+  }
+  Pass result{to_double(s, last.value)[0], {}};
+  std::vector<Root> roots{{last, {}}};
+  for (size_t i = nets.size(); i-- > 0;) {
+    BackwardCtx c{.stream = s, .weights = arenas[i]->weights(), .arena = *arenas[i], .ledger = ledger};
+    tapes[i]->backward(roots, c);
+    roots.clear();
+    for (size_t k = 0; k < leaves[i].size(); ++k)
+      if (leaves[i][k].node >= 0) roots.push_back({outs[i - 1][k], tapes[i]->take_grad(leaves[i][k])});
+    const std::vector<double> g = to_double(s, arenas[i]->grads());
+    result.gradient.insert(result.gradient.end(), g.begin(), g.end());
+  }
+  EXPECT_EQ(ledger.bytes(), 0);
+  return result;
+}
+
+TEST_P(TranslationTest, PaddingOfEitherSideChangesNothing) {
+  const Stream s(device());
+  for (const float smoothing : {0.0f, 0.1f}) {
+    const Pass tight = pass_over(s, translation_backprop(small()), pairs(s, 3, 4), {.smoothing = smoothing});
+    const Pass padded = pass_over(s, translation_backprop(small()), pairs(s, 8, 7), {.smoothing = smoothing});
+    EXPECT_TRUE(std::isfinite(tight.loss));
+    EXPECT_NEAR(tight.loss, padded.loss, 1e-5);
+    expect_close(padded.gradient, tight.gradient, 1e-4);
+  }
+}
+
+TEST_P(TranslationTest, TheCutChangesNothing) {
+  const Stream s(device());
+  TranslationConfig one = small(), few = small();
+  few.stage_layers = 3;
+  // Parameters are drawn by their paths, which name the stage, so the weights of both differ: the loss of a network
+  // that has just begun is near ln(words) all the same.
+  for (const TranslationConfig& c : {one, few}) {
+    const Pass p = pass_over(s, translation_backprop(c), pairs(s, 3, 4));
+    EXPECT_NEAR(p.loss, std::log(13.0), 1.5);
+    EXPECT_GT(std::count_if(p.gradient.begin(), p.gradient.end(), [](double g) { return g != 0; }),
+              int64_t(p.gradient.size() / 2));
+  }
+}
+
+TEST_P(TranslationTest, AuxiliaryActivationsLeaveTheLossAndInputGradientsAsTheyAre) {
+  const Stream s(device());
+  TranslationConfig c = small();
+  const Pass plain = pass_over(s, translation_backprop(c), pairs(s, 3, 4));
+  c.auxiliary = {.from = Auxiliary::kSign, .level = 4, .epsilon = 1e-6f};  // forward hardly differs
+  const Pass signs = pass_over(s, translation_backprop(c), pairs(s, 3, 4));
+  EXPECT_NEAR(plain.loss, signs.loss, 1e-4);
+  ASSERT_EQ(plain.gradient.size(), signs.gradient.size());
+  EXPECT_GT(normalised_error(signs.gradient, plain.gradient), 1e-2);  // weight gradients are other ones
+}
+
+TEST(Translation, MixedSamplesAreRefused) {
+  EXPECT_THROW(train_on(translation_backprop(small()), {.mixed = true}), ConfigError);
+}
+
+}  // namespace
+}  // namespace sluice::test::translation_test
