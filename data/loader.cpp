@@ -5,6 +5,8 @@
 #include <numeric>
 #include <utility>
 
+#include "data/token_batches.h"
+
 namespace sluice {
 
 const Tensor& Batch::at(std::string_view port) const {
@@ -36,26 +38,47 @@ Loader::Loader(std::shared_ptr<const SampleSource> dataset, const LoaderOptions&
     : dataset_(std::move(dataset)), options_(options), stream_(device) {
   dataset_->expect_sound("dataset");
   dataset_->expect_fits(options.augmentation);
-  if (options.batch < 1 || options.depth < 1 || options.readers < 1)
+  if (options.batch < 1 || options.depth < 1 || options.readers < 1 || options.tokens < 0)
     throw ConfigError(str("loader: batch ", options.batch, ", depth ", options.depth, ", readers ", options.readers,
-                          ", expected positive numbers"));
+                          ", tokens ", options.tokens, ", expected positive numbers, or 0 tokens"));
   for (const int32_t i : options.samples)
     if (i < 0 || i >= dataset_->size())
       throw ConfigError(str("loader: sample ", i, ", expected one in [0, ", dataset_->size(), ")"));
   const int64_t n = size();
+  if (options.tokens > 0) {
+    std::vector<int32_t> samples = options.samples;
+    if (samples.empty()) {
+      samples.resize(size_t(n));
+      std::iota(samples.begin(), samples.end(), 0);
+    }
+    batches_ = token_batches(*dataset_, samples, options.tokens, options.seed);
+    per_epoch_ = int64_t(batches_.size());
+    return;
+  }
   per_epoch_ = options.training ? n / options.batch : (n + options.batch - 1) / options.batch;
   if (per_epoch_ == 0)
     throw ConfigError(str("loader: ", n, " training samples, expected at least one micro-batch of ", options.batch));
 }
 
+const std::vector<int32_t>& Loader::order_of(int64_t epoch, int64_t n) {
+  if (std::exchange(order_epoch_, epoch) != epoch) order_ = epoch_order(n, options_.seed, epoch);
+  return order_;
+}
+
 std::vector<int32_t> Loader::samples_of(int64_t mb) {
-  const int64_t begin = mb % per_epoch_ * options_.batch, epoch = mb / per_epoch_;
+  const std::lock_guard lock(mutex_);
+  return drawn(mb);
+}
+
+std::vector<int32_t> Loader::drawn(int64_t mb) {
+  const int64_t at = mb % per_epoch_, begin = at * options_.batch, epoch = mb / per_epoch_;
+  if (!batches_.empty())
+    return batches_[size_t(options_.training ? order_of(epoch, per_epoch_)[size_t(at)] : int32_t(at))];
   std::vector<int32_t> samples(size_t(std::min(options_.batch, size() - begin)), 0);
   if (!options_.training) {
     std::iota(samples.begin(), samples.end(), int32_t(begin));
   } else {
-    if (std::exchange(order_epoch_, epoch) != epoch) order_ = epoch_order(size(), options_.seed, epoch);
-    std::copy_n(order_.begin() + begin, samples.size(), samples.begin());
+    std::copy_n(order_of(epoch, size()).begin() + begin, samples.size(), samples.begin());
   }
   if (!options_.samples.empty())
     for (int32_t& i : samples) i = options_.samples[size_t(i)];
@@ -63,7 +86,7 @@ std::vector<int32_t> Loader::samples_of(int64_t mb) {
 }
 
 void Loader::queue_fill(int64_t mb) {
-  std::vector<int32_t> samples = samples_of(mb);
+  std::vector<int32_t> samples = drawn(mb);
   const Augmentation augmentation = options_.training ? options_.augmentation : Augmentation{};
   // The samples and the augmentation lie where the caller keeps them.
   const auto draw = [epoch = mb / per_epoch_, seed = options_.seed](const auto& of, const Augmentation& a) {

@@ -13,6 +13,10 @@ namespace sluice {
 
 struct LoaderOptions {
   int64_t batch = 128;  // samples of a micro-batch
+  /// Above 0: micro-batches hold samples of like length instead, as many as fit in so many tokens, padding included
+  /// (SampleSource::length, token_batches()). They stay the same; training draws their order anew each epoch and keeps
+  /// all of them, evaluation goes from short to long.
+  int64_t tokens = 0;
   /// Training shuffles each epoch, augments and drops an epoch's last partial micro-batch. Evaluation keeps the order
   /// of the dataset and the last partial micro-batch.
   bool training = true;
@@ -45,7 +49,7 @@ std::vector<int32_t> epoch_order(int64_t n, uint64_t seed, int64_t epoch);
 class Loader {
  public:
   /// Throws DataError when the dataset is not consistent, ConfigError for options or samples out of range or a training
-  /// set smaller than a micro-batch.
+  /// set smaller than a micro-batch or with a sample longer than the budget of tokens.
   Loader(std::shared_ptr<const SampleSource> dataset, const LoaderOptions& options, Device device = {});
 
   /// Micro-batches of an epoch.
@@ -57,6 +61,8 @@ class Loader {
   Batch fetch(int64_t mb);
   /// Starts over at `mb`: after a resume, or for another pass of evaluation.
   void seek(int64_t mb);
+  /// The samples of micro-batch `mb`, row by row, as indices of the dataset.
+  std::vector<int32_t> samples_of(int64_t mb);
 
   const SampleSource& dataset() const { return *dataset_; }
   const LoaderOptions& options() const { return options_; }
@@ -67,7 +73,8 @@ class Loader {
     Batch batch;
     int readers = 0;
   };
-  std::vector<int32_t> samples_of(int64_t mb);
+  const std::vector<int32_t>& order_of(int64_t epoch, int64_t n);
+  std::vector<int32_t> drawn(int64_t mb);
   void queue_fill(int64_t mb);
 
   std::shared_ptr<const SampleSource> dataset_;
@@ -75,9 +82,10 @@ class Loader {
   int64_t per_epoch_ = 0;
   Stream stream_;
   std::mutex mutex_;
-  std::map<int64_t, Pending> pending_;  // filled or being filled, not yet fetched by all readers
-  int64_t next_ = 0;                    // first micro-batch that is not queued
-  std::vector<int32_t> order_;          // of order_epoch_
+  std::map<int64_t, Pending> pending_;         // filled or being filled, not yet fetched by all readers
+  int64_t next_ = 0;                           // first micro-batch that is not queued
+  std::vector<std::vector<int32_t>> batches_;  // under a budget of tokens
+  std::vector<int32_t> order_;                 // of order_epoch_: of samples, or of batches_
   int64_t order_epoch_ = -1;
 };
 

@@ -31,6 +31,8 @@ class SampleSource {
   virtual ~SampleSource() = default;
   virtual int64_t size() const = 0;
   virtual int64_t classes() const = 0;
+  /// What a sample costs of a budget of tokens (LoaderOptions::tokens).
+  virtual int64_t length(int64_t /*sample*/) const { return 1; }
   /// Throws DataError, starting with `where`, when counts do not fit together or a value is out of range.
   virtual void expect_sound(const std::string& where) const = 0;
   /// Throws ConfigError for random changes that the samples cannot take.

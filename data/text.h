@@ -24,7 +24,7 @@ struct TextDataset : SampleSource {
   std::span<const int32_t> document(int64_t i) const {
     return std::span(tokens).subspan(size_t(offsets[size_t(i)]), size_t(length(i)));
   }
-  int64_t length(int64_t i) const { return offsets[size_t(i) + 1] - offsets[size_t(i)]; }
+  int64_t length(int64_t i) const override { return offsets[size_t(i) + 1] - offsets[size_t(i)]; }
   int64_t size() const override { return int64_t(labels.size()); }
   int64_t classes() const override { return int64_t(class_names.size()); }
   void expect_sound(const std::string& where) const override;
