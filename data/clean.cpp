@@ -60,11 +60,6 @@ constexpr std::array<char, 128> make_ascii() {
 }
 constexpr std::array<char, 128> kAscii = make_ascii();
 
-bool is_wide_space(char32_t c) {
-  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
-         c == 0x202F || c == 0x205F || c == 0x3000;
-}
-
 /// Unicode's small letters, whatever locale the process has.
 class LowerCase {
  public:
@@ -120,7 +115,7 @@ void Cleaner::clean(std::string_view text) {
       const char32_t wide = decode_utf8(text, at);
       if (wide == 0x130) {  // capital I with a dot: the one letter that becomes two
         cleaned_ += "i\xCC\x87";
-      } else if (is_wide_space(wide)) {
+      } else if (is_space(wide)) {
         cleaned_ += ' ';
       } else {
         append_utf8(lower(wide), cleaned_);
@@ -140,6 +135,19 @@ std::span<const std::string_view> Cleaner::words(std::string_view text) {
     begin = end + 1;
   }
   return words_;
+}
+
+std::string lower_case(std::string_view text) {
+  static const LowerCase lower;
+  std::string lowered;
+  for (size_t at = 0; at < text.size();) {
+    const char32_t c = decode_utf8(text, at);
+    if (c == 0x130)
+      lowered += "i\xCC\x87";
+    else
+      append_utf8(lower(c), lowered);
+  }
+  return lowered;
 }
 
 std::string clean(std::string_view text) {

@@ -24,6 +24,9 @@ class Cleaner {
   std::vector<std::string_view> words_;
 };
 
+/// A text that is valid UTF-8 in small letters, as Cleaner has them.
+std::string lower_case(std::string_view text);
+
 /// The words, joined by single spaces.
 std::string clean(std::string_view text);
 

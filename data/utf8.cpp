@@ -78,6 +78,30 @@ void append_utf8(char32_t c, std::string& to) {
   put(0x80u | (c & 0x3Fu));
 }
 
+bool is_space(char32_t c) {
+  return (c >= 9 && c <= 13) || (c >= 28 && c <= 32) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+std::vector<std::string_view> split_words(std::string_view text) {
+  std::vector<std::string_view> words;
+  size_t begin = 0;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = at;
+    if (!is_space(decode_utf8(text, at))) continue;
+    if (end > begin) words.push_back(text.substr(begin, end - begin));
+    begin = at;
+  }
+  if (begin < text.size()) words.push_back(text.substr(begin));
+  return words;
+}
+
+std::string joined_words(std::string_view text) {
+  std::string joined;
+  for (const std::string_view word : split_words(text)) joined.append(joined.empty() ? "" : " ").append(word);
+  return joined;
+}
+
 std::string read_utf8_file(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in || std::filesystem::is_directory(path))
