@@ -55,4 +55,10 @@ std::array<uint8_t, 16> md5(std::string_view text) {
   return out;
 }
 
+int md5_remainder(std::string_view text, int divisor) {
+  int rest = 0;
+  for (const uint8_t byte : md5(text)) rest = (rest * 256 + byte) % divisor;
+  return rest;
+}
+
 }  // namespace sluice
