@@ -1,16 +1,13 @@
 // `sluice data`: makes data sets from what the machine's package manager offers.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdlib>
 #include <memory>
 
 #include "apps/commands.h"
 #include "apps/debian_index.h"
-#include "apps/progress.h"
-#include "apps/run_dir.h"
+#include "apps/fetch.h"
 #include "apps/table.h"
 #include "data/debian_topics.h"
 #include "engine/error.h"
@@ -25,47 +22,16 @@ struct FetchOptions {
   std::vector<std::string> sections = debian_topic_sections();
 };
 
-/// A folder for the time of a command.
-class WorkDir {
- public:
-  explicit WorkDir(const fs::path& beside) : path_(beside / fmt::format("fetch-{}", getpid())) {
-    fs::create_directories(path_);
-  }
-  WorkDir(const WorkDir&) = delete;
-  WorkDir& operator=(const WorkDir&) = delete;
-  ~WorkDir() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
-
 DebianIndex read_index(const IndexFiles& files) {
-  std::vector<std::pair<fs::path, bool>> all;
-  for (const fs::path& p : files.packages) all.emplace_back(p, true);
-  for (const fs::path& p : files.descriptions) all.emplace_back(p, false);
-  int64_t packed = 0;
-  for (const auto& [path, ignored] : all) packed += int64_t(fs::file_size(path));
-  // The bar counts packed megabytes: how large a file is once unpacked shows only at its end.
-  Progress bar("reading the index", std::max<int64_t>(packed / 1'000'000, 1), stderr, "MB");
+  std::vector<fs::path> all = files.packages;
+  all.insert(all.end(), files.descriptions.begin(), files.descriptions.end());
   DebianIndex index;
-  int64_t before = 0;
-  for (const auto& [path, is_packages] : all) {
-    const auto size = int64_t(fs::file_size(path));
-    const std::string text = read_index_file(path, [&](int64_t bytes) {
-      bar.update((before + std::min(bytes / 2, size)) / 1'000'000);  // lists shrink to about half under lz4
-    });
-    if (is_packages)
+  read_index_files(all, [&](size_t i, const std::string& text) {
+    if (i < files.packages.size())
       index.add_packages(text);
     else
       index.add_descriptions(text);
-    before += size;
-    bar.update(before / 1'000'000);
-  }
-  bar.finish();
+  });
   return index;
 }
 
@@ -83,21 +49,18 @@ std::string summary(const std::vector<DebianTopic>& topics, const std::vector<st
 }
 
 void fetch_debian_topics(const FetchOptions& o) {
-  const fs::path out = o.out.empty() ? data_home() / "debian-topics" : fs::path(o.out);
-  std::error_code error;
-  fs::create_directories(out, error);
-  if (error) throw DataError(str(out.string(), ": cannot be made: ", error.message()));
+  const fs::path out = make_out_folder(o.out, "debian-topics");
   const WorkDir work(out);
   IndexFiles files = find_index_files(o.lists);
   if (files.packages.empty()) {
     fmt::print("{} holds no index with descriptions: apt fetches one (17 MB), nothing of the system is changed\n",
                o.lists);
     std::fflush(stdout);
-    const fs::path lists = fetch_index(work.path());
-    files = find_index_files(lists);
+    const Apt apt(work.path(), {"en"});
+    files = find_index_files(apt.lists());
     if (files.packages.empty())
       throw DataError(
-          str(lists.string(), ": apt fetched no index with descriptions, expected Packages and Translation-en"));
+          str(apt.lists().string(), ": apt fetched no index with descriptions, expected Packages and Translation-en"));
   }
   const DebianIndex index = read_index(files);
   const std::vector<DebianTopic> topics = index.topics(o.sections);
@@ -133,6 +96,7 @@ void add_data(CLI::App& app) {
                      "apt's lists; where they hold no descriptions apt fetches some [" + o->lists + "]");
   topics->add_option("--sections", o->sections, "classes, separated by commas [14 sections]")->delimiter(',');
   topics->callback([o] { fetch_debian_topics(*o); });
+  add_debian_pairs(*fetch);
 }
 
 }  // namespace sluice

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "apps/progress.h"
 #include "apps/run_dir.h"
 #include "engine/error.h"
 
@@ -22,8 +23,10 @@ namespace {
 namespace fs = std::filesystem;
 constexpr const char* kHelper = "/usr/lib/apt/apt-helper";
 
-/// Runs a program to its end and hears what it writes to its standard output. Throws DataError when it fails.
-void run_program(const std::vector<std::string>& words, const std::function<void(std::string_view)>& on_output) {
+/// Runs a program to its end, in a folder unless that is empty, and hears what it writes to its standard output. Throws
+/// DataError when it fails.
+void run_program(const std::vector<std::string>& words, const std::function<void(std::string_view)>& on_output,
+                 const fs::path& in = {}) {
   std::vector<char*> argv;
   for (const std::string& w : words) argv.push_back(const_cast<char*>(w.c_str()));
   argv.push_back(nullptr);
@@ -32,6 +35,7 @@ void run_program(const std::vector<std::string>& words, const std::function<void
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+  if (!in.empty()) posix_spawn_file_actions_addchdir_np(&actions, in.c_str());
   pid_t pid = 0;
   const int error = posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
@@ -78,6 +82,25 @@ std::vector<fs::path> debian_sources() {
   return found;
 }
 
+void show(std::string_view said) { std::fwrite(said.data(), 1, said.size(), stderr); }
+
+/// `on_bytes` hears how many bytes have been read so far.
+std::string read_index_file(const fs::path& file, const std::function<void(int64_t)>& on_bytes) {
+  const std::string extension = file.extension().string();
+  std::string text;
+  if (extension == ".lz4" || extension == ".gz" || extension == ".xz" || extension == ".bz2" || extension == ".zst") {
+    run_program({kHelper, "cat-file", file.string()}, [&](std::string_view part) {
+      text += part;
+      on_bytes(int64_t(text.size()));
+    });
+  } else {
+    text = read_text(file);
+    on_bytes(int64_t(text.size()));
+  }
+  if (text.empty()) throw DataError(str(file.string(), ": empty or not readable, expected a part of Debian's index"));
+  return text;
+}
+
 }  // namespace
 
 IndexFiles find_index_files(const fs::path& lists) {
@@ -107,41 +130,65 @@ IndexFiles find_index_files(const fs::path& lists) {
   return files;
 }
 
-fs::path fetch_index(const fs::path& dir) {
+std::vector<fs::path> find_translations(const fs::path& lists, const std::string& language) {
+  std::vector<fs::path> files;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(lists, none))
+    if (!release_of(entry.path(), "_main_i18n_Translation-" + language).empty()) files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+Apt::Apt(const fs::path& dir, const std::vector<std::string>& languages) : dir_(dir) {
   const std::vector<fs::path> sources = debian_sources();
   if (sources.empty())
     throw DataError("/etc/apt: no source of Debian packages, expected one whose address ends in /debian");
-  const fs::path lists = dir / "lists", parts = dir / "parts";
-  for (const fs::path& folder : {lists / "partial", parts, dir / "cache" / "archives" / "partial"})
+  const fs::path parts = dir / "parts";
+  for (const fs::path& folder : {lists() / "partial", parts, dir / "cache" / "archives" / "partial"})
     fs::create_directories(folder);
-  for (const fs::path& source : sources) fs::copy_file(source, parts / source.filename());
-  const fs::path config = dir / "apt.conf";
+  for (const fs::path& source : sources)
+    fs::copy_file(source, parts / source.filename(), fs::copy_options::overwrite_existing);
+  std::string wanted;
+  for (const std::string& language : languages) wanted += str("\"", language, "\";");
   // A file for -c is read after the system's, so that it can clear what that says of languages.
-  write_file(config.string(),
-             str("#clear Acquire::Languages;\nAcquire::Languages {\"en\";};\n",  //
-                 "Dir::State::lists \"", lists.string(), "\";\n",                //
-                 "Dir::Cache \"", (dir / "cache").string(), "\";\n",             //
-                 "Dir::Etc::sourcelist \"", (dir / "none.list").string(), "\";\n", "Dir::Etc::sourceparts \"",
-                 parts.string(), "\";\n", geteuid() == 0 ? "APT::Sandbox::User \"root\";\n" : ""));
-  run_program({"apt-get", "-c", config.string(), "-q", "update"},
-              [](std::string_view said) { std::fwrite(said.data(), 1, said.size(), stderr); });
-  return lists;
+  write_file(config(), str("#clear Acquire::Languages;\nAcquire::Languages {", wanted, "};\n",  //
+                           "Dir::State::lists \"", lists().string(), "\";\n",                   //
+                           "Dir::Cache \"", (dir / "cache").string(), "\";\n",                  //
+                           "Dir::Etc::sourcelist \"", (dir / "none.list").string(), "\";\n",    //
+                           "Dir::Etc::sourceparts \"", parts.string(), "\";\n",                 //
+                           geteuid() == 0 ? "APT::Sandbox::User \"root\";\n" : ""));
+  run_program({"apt-get", "-c", config(), "-q", "update"}, show);
 }
 
-std::string read_index_file(const fs::path& file, const std::function<void(int64_t)>& on_bytes) {
-  const std::string extension = file.extension().string();
-  std::string text;
-  if (extension == ".lz4" || extension == ".gz" || extension == ".xz" || extension == ".bz2" || extension == ".zst") {
-    run_program({kHelper, "cat-file", file.string()}, [&](std::string_view part) {
-      text += part;
-      on_bytes(int64_t(text.size()));
-    });
-  } else {
-    text = read_text(file);
-    on_bytes(int64_t(text.size()));
+fs::path Apt::unpack(const std::vector<std::string>& packages) const {
+  const fs::path packed = dir_ / "packed", root = dir_ / "root";
+  fs::create_directories(packed);
+  fs::create_directories(root);
+  for (const std::string& package : packages) {
+    run_program({"apt-get", "-c", config(), "-q", "download", package}, show, packed);
+    for (const auto& entry : fs::directory_iterator(packed))
+      if (entry.path().filename().string().starts_with(package + "_"))
+        run_program({"dpkg-deb", "-x", entry.path().string(), root.string()}, show);
   }
-  if (text.empty()) throw DataError(str(file.string(), ": empty or not readable, expected a part of Debian's index"));
-  return text;
+  return root;
+}
+
+void read_index_files(const std::vector<fs::path>& files,
+                      const std::function<void(size_t, const std::string&)>& on_text) {
+  int64_t packed = 0;
+  for (const fs::path& file : files) packed += int64_t(fs::file_size(file));
+  // The bar counts packed megabytes: how large a file is once unpacked shows only at its end.
+  Progress bar("reading the index", std::max<int64_t>(packed / 1'000'000, 1), stderr, "MB");
+  int64_t before = 0;
+  for (size_t i = 0; i < files.size(); ++i) {
+    const auto size = int64_t(fs::file_size(files[i]));
+    on_text(i, read_index_file(files[i], [&](int64_t bytes) {
+              bar.update((before + std::min(bytes / 2, size)) / 1'000'000);  // lists shrink to about half under lz4
+            }));
+    before += size;
+    bar.update(before / 1'000'000);
+  }
+  bar.finish();
 }
 
 }  // namespace sluice

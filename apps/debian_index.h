@@ -1,4 +1,4 @@
-// Debian's package index as apt keeps it: finding its files, having apt fetch it, reading it.
+// Debian's package index as apt keeps it: finding its files, having apt fetch it and packages, reading it.
 #pragma once
 
 #include <filesystem>
@@ -13,14 +13,27 @@ struct IndexFiles {
   std::vector<std::filesystem::path> packages, descriptions;
 };
 IndexFiles find_index_files(const std::filesystem::path& lists);
+/// Files with the descriptions in a language, "en" or "de", sorted.
+std::vector<std::filesystem::path> find_translations(const std::filesystem::path& lists, const std::string& language);
 
-/// Has apt fetch the index with English descriptions, about 17 MB, into `dir`, from the system's own Debian sources and
-/// with nothing of the system's changed (many containers switch descriptions off in /etc/apt). Returns the folder of
-/// the lists. Throws DataError where there is no apt, no Debian source, or apt fails.
-std::filesystem::path fetch_index(const std::filesystem::path& dir);
+/// apt with lists of its own: nothing of the system's is changed (many containers switch descriptions off in /etc/apt).
+class Apt {
+ public:
+  /// Has apt fetch the index with descriptions in these languages, about 17 MB, into `dir`, from the system's own
+  /// Debian sources. Throws DataError where there is no apt, no Debian source, or apt fails.
+  Apt(const std::filesystem::path& dir, const std::vector<std::string>& languages);
+  std::filesystem::path lists() const { return dir_ / "lists"; }
+  /// Downloads packages and unpacks them below the folder that is returned; installs nothing. Throws DataError.
+  std::filesystem::path unpack(const std::vector<std::string>& packages) const;
 
-/// A file of the lists; apt unpacks those that are compressed. `on_bytes` hears how many bytes have been read so far.
-/// Throws DataError where that fails.
-std::string read_index_file(const std::filesystem::path& file, const std::function<void(int64_t)>& on_bytes);
+ private:
+  std::string config() const { return (dir_ / "apt.conf").string(); }
+  std::filesystem::path dir_;
+};
+
+/// Reads files of the lists behind a progress bar; apt unpacks those that are compressed. `on_text` gets a file's place
+/// in `files` and its text. Throws DataError where that fails.
+void read_index_files(const std::vector<std::filesystem::path>& files,
+                      const std::function<void(size_t, const std::string&)>& on_text);
 
 }  // namespace sluice

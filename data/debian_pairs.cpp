@@ -174,6 +174,10 @@ std::vector<std::string> split_sentences(std::string_view paragraph) {
   return sentences;
 }
 
+const char* part_name(PairPart part) {
+  return part == PairPart::kTrain ? "train" : part == PairPart::kValidation ? "val" : "test";
+}
+
 PairPart part_of(std::string_view english) {
   const int number = md5_remainder(lower_case(english), 100);
   return number < 2 ? PairPart::kTest : number < 4 ? PairPart::kValidation : PairPart::kTrain;

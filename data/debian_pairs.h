@@ -45,6 +45,8 @@ std::vector<SentencePair> dictionary_pairs(std::string_view text);
 std::vector<std::string> split_sentences(std::string_view paragraph);
 
 enum class PairPart { kTrain, kValidation, kTest };
+/// "train", "val" or "test", as in the names of the reference codes' files.
+const char* part_name(PairPart part);
 /// By the MD5 of the English side in small letters, as a number modulo 100: 0 and 1 test, 2 and 3 validate.
 PairPart part_of(std::string_view english);
 
