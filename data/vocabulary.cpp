@@ -31,7 +31,7 @@ int32_t WordCounter::add(std::string_view word) {
   return it->second;
 }
 
-WordCounter::Ranking WordCounter::most_frequent(int64_t size) const {
+WordCounter::Ranking WordCounter::most_frequent(int64_t size, int64_t least) const {
   if (size <= Vocabulary::kFirstWord)
     throw ConfigError(str("vocabulary size ", size, ", expected at least ", Vocabulary::kFirstWord + 1));
   std::vector<int32_t> order(words_.size());
@@ -43,6 +43,7 @@ WordCounter::Ranking WordCounter::most_frequent(int64_t size) const {
   r.ids.assign(words_.size(), Vocabulary::kUnknown);
   std::vector<std::string> kept;
   for (const int32_t number : order) {
+    if (counts_[size_t(number)] < least) break;
     r.ids[size_t(number)] = Vocabulary::kFirstWord + int32_t(kept.size());
     kept.emplace_back(words_[size_t(number)]);
   }

@@ -53,9 +53,9 @@ class WordCounter {
     Vocabulary vocabulary;
     std::vector<int32_t> ids;  // by number: the vocabulary's id
   };
-  /// By descending count, ties by first occurrence, as many as fit in `size` ids (kPad and kUnknown included). Throws
-  /// ConfigError for a size below 3.
-  Ranking most_frequent(int64_t size = Vocabulary::kDefaultSize) const;
+  /// By descending count, ties by first occurrence, as many as fit in `size` ids (kPad and kUnknown included), of those
+  /// that were counted `least` times or more. Throws ConfigError for a size below 3.
+  Ranking most_frequent(int64_t size = Vocabulary::kDefaultSize, int64_t least = 1) const;
 
  private:
   WordNumbers numbers_;
