@@ -11,11 +11,14 @@
 namespace sluice {
 namespace {
 
+template <class T>
+std::shared_ptr<const T> share(T value) {
+  return std::make_shared<const T>(std::move(value));
+}
+
 template <class Split>
 TrainingData shared(Split split) {
-  return {std::make_shared<const decltype(split.train)>(std::move(split.train)),
-          std::make_shared<const decltype(split.test)>(std::move(split.test)),
-          {}};
+  return {.train = share(std::move(split.train)), .test = share(std::move(split.test))};
 }
 
 int64_t side_of(const RunConfig& c, int64_t usual = 32) { return c.image_size > 0 ? c.image_size : usual; }
@@ -36,16 +39,30 @@ ImageSplit load_image_folder(const std::filesystem::path& dir, const std::filesy
 
 template <class Load>
 TrainingData numbered(const RunConfig& c, Load&& load) {
-  TextSplit split = load(TextOptions{.max_len = c.max_len,
+  TextSplit split = load(TextOptions{.max_len = with_network_defaults(c).max_len,
                                      .min_len = c.min_len,
                                      .vocabulary = c.vocab_size,
                                      .bucket = c.faithful ? 1 : 8,
                                      .seed = uint64_t(c.seed),
                                      .faithful = c.faithful,
                                      .cache = data_home()});
-  return {std::make_shared<const TextDataset>(std::move(split.train)),
-          std::make_shared<const TextDataset>(std::move(split.test)),
-          std::make_shared<const Vocabulary>(std::move(split.vocabulary))};
+  return {.train = share(std::move(split.train)),
+          .test = share(std::move(split.test)),
+          .vocabulary = share(std::move(split.vocabulary))};
+}
+
+TrainingData pairs(const RunConfig& c, const char* set) {
+  ParallelSplit split = load_translation(c.data_dir, set,
+                                         {.to_english = c.language_direction == "G2E",
+                                          .pieces = c.pieces,
+                                          .max_len = with_network_defaults(c).max_len,
+                                          .bucket = c.faithful ? 1 : 8,
+                                          .faithful = c.faithful,
+                                          .cache = data_home()});
+  return {.train = share(std::move(split.train)),
+          .test = share(std::move(split.test)),
+          .validation = share(std::move(split.validation)),
+          .translation = share(std::move(split.text))};
 }
 
 template <auto Load>
@@ -100,7 +117,11 @@ const std::vector<DataEntry>& data_sets() {
       {"ag_news", "train.csv and test.csv", text<load_ag_news>},
       {"dbpedia_14", "train.csv and test.csv", text<load_dbpedia>},
       {"csv", "train.csv and, unless one fifth of it is to be kept for tests, test.csv", any_csv},
-      {"imdb", "\"IMDB Dataset.csv\" or the folders of aclImdb", text<load_imdb>}};
+      {"imdb", "\"IMDB Dataset.csv\" or the folders of aclImdb", text<load_imdb>},
+      {"debian-pairs", "what `sluice data fetch debian-pairs` wrote: English and German sentences",
+       [](const RunConfig& c) { return pairs(c, "debian"); }},
+      {"iwslt", "{de_en,en_de}_iwslt_{train,val,test}_cache.csv, lines of the two languages in turn",
+       [](const RunConfig& c) { return pairs(c, "iwslt"); }}};
   return table;
 }
 

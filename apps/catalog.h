@@ -7,16 +7,19 @@
 
 #include "apps/config.h"
 #include "data/dataset.h"
+#include "data/translation_files.h"
 #include "data/vocabulary.h"
 #include "layers/module.h"
 #include "optim/optimizer.h"
 
 namespace sluice {
 
-/// Both halves of a data set, shared by all runs of a process.
+/// The halves of a data set, shared by all runs of a process.
 struct TrainingData {
-  std::shared_ptr<const SampleSource> train, test;
-  std::shared_ptr<const Vocabulary> vocabulary{};  // of text
+  std::shared_ptr<const SampleSource> train{}, test{};
+  std::shared_ptr<const Vocabulary> vocabulary{};        // of text
+  std::shared_ptr<const SampleSource> validation{};      // where the data set brings it along
+  std::shared_ptr<const TranslationText> translation{};  // of pairs of sentences
 };
 
 struct DataEntry {

@@ -52,9 +52,12 @@ struct RunConfig {
   std::string text_columns = "text";
   std::string label_column = "label";
   bool csv_header = true;
-  int64_t max_len = 128;
+  int64_t max_len = 0;
   int64_t min_len = 1;
   int64_t vocab_size = 30'000;
+  int64_t pieces = 8000;
+  std::string language_direction = "E2G";
+  int64_t batch_tokens = 0;
   std::string word_vec;
   int64_t embedding_dim = 300;
   int64_t x_hid = 256;
@@ -122,9 +125,13 @@ std::string to_json(const RunConfig& c);
 void read_config_text(RunConfig& c, const std::string& text, const std::string& where);
 /// Devices and placement in place of the rule's list of a device for each stage, if that is set.
 RunConfig with_stage_devices(RunConfig c);
-/// The network's own number where a field leaves it to the network: layers, heads, dropout; and rule=ara and the like
-/// spelled out.
+/// The network's or the data's own number where a field leaves it to them: layers, heads, dropout, length of a text;
+/// and rule=ara and the like spelled out.
 RunConfig with_network_defaults(RunConfig c);
+/// Whether the data set's samples are pairs of sentences.
+bool has_pairs(const RunConfig& c);
+/// Samples of a micro-batch or, with batch_tokens, tokens: never fewer than it has samples.
+int64_t micro_batch_size(const RunConfig& c);
 /// Throws ConfigError for values out of range or that exclude each other, before anything runs.
 void check_config(const RunConfig& c);
 /// Throws ConfigError naming the first field in which a resumed run would differ from the one that was saved.

@@ -51,8 +51,8 @@ void check_config(const RunConfig& given) {
   const RunConfig c = with_network_defaults(given);
   if (c.data_dir.empty()) throw ConfigError("data_dir is not set: name the folder of the data set, --data-dir DIR");
   expect_range<int64_t>("batch", c.batch, 1, 1 << 20);
-  expect_range<int64_t>("micro_batches", c.micro_batches, 1, c.batch);
-  if (c.batch % c.micro_batches != 0)
+  expect_range<int64_t>("micro_batches", c.micro_batches, 1, c.batch_tokens > 0 ? c.batch_tokens : c.batch);
+  if (c.batch_tokens == 0 && c.batch % c.micro_batches != 0)
     throw ConfigError(str("batch=", c.batch, " does not split into micro_batches=", c.micro_batches, " equal parts"));
   expect_range<int64_t>("epochs", c.epochs, 1, 1'000'000);
   expect_range<int64_t>("test_batch_size", c.test_batch_size, 1, 1 << 20);
@@ -77,6 +77,7 @@ void check_config(const RunConfig& given) {
     throw ConfigError(str("embedding_dim=", c.embedding_dim, " does not split into n_heads=", c.n_heads, " heads"));
   expect_range("dropout", c.dropout, 0.0, 0.99);
   expect_range("temperature", c.temperature, 1e-3, 100.0);
+  check_pairs(c);
   check_auxiliary(c);
   check_vision(c);
   expect_name("accumulate", c.accumulate, "none,prefix,fixed");

@@ -78,7 +78,11 @@ std::vector<ConfigField> network_fields() {
        &C::text_columns, true},
       {"label_column", "data=csv: the column with the class", &C::label_column, true},
       {"csv_header", "data=csv: whether the first line names the columns", &C::csv_header, true},
-      {"max_len", "text: tokens of a document that are kept", &C::max_len, true},
+      {"max_len",
+       "text: tokens of a document that are kept; training pairs of sentences with more on a side are left out; 0: "
+       "128, "
+       "100 of pairs",
+       &C::max_len, true},
       {"min_len", "text: training documents with at most so many words are left out", &C::min_len, true},
       {"vocab_size", "text: words that are told apart, padding and unknown words included", &C::vocab_size, true},
       {"word_vec",
@@ -164,7 +168,7 @@ const std::vector<ConfigField>& config_fields() {
           {"trace", "write trace.json (Chrome, Perfetto) of the first steps", &C::trace, false},
       },
       joined(joined(image_fields(), update_fields()),
-             joined(network_fields(), joined(vision_fields(), auxiliary_fields()))));
+             joined(network_fields(), joined(pair_fields(), joined(vision_fields(), auxiliary_fields())))));
   return fields;
 }
 

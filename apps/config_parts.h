@@ -26,4 +26,8 @@ void check_auxiliary(const RunConfig& c);
 /// ara_stride. Throws ConfigError unless it is four positive numbers.
 std::array<int, 4> ara_strides(const RunConfig& c);
 
+/// Pairs of sentences: their fields, and ConfigError where they do not fit the data. Needs with_network_defaults().
+std::vector<ConfigField> pair_fields();
+void check_pairs(const RunConfig& c);
+
 }  // namespace sluice

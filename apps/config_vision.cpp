@@ -25,6 +25,7 @@ RunConfig with_network_defaults(RunConfig given) {
   if (c.n_layers == 0) c.n_layers = vit ? 7 : mixer ? 8 : 1;
   if (c.n_heads == 0) c.n_heads = vit ? 12 : 6;
   if (c.dropout < 0) c.dropout = vit || mixer ? 0.0 : 0.3;
+  if (c.max_len == 0) c.max_len = has_pairs(c) ? 100 : 128;
   return c;
 }
 

@@ -23,10 +23,10 @@ namespace {
 namespace fs = std::filesystem;
 constexpr const char* kHelper = "/usr/lib/apt/apt-helper";
 
-/// Runs a program to its end, in a folder unless that is empty, and hears what it writes to its standard output. Throws
+/// Runs a program to its end, in a folder, and hears what it writes to its standard output. Throws
 /// DataError when it fails.
 void run_program(const std::vector<std::string>& words, const std::function<void(std::string_view)>& on_output,
-                 const fs::path& in = {}) {
+                 const char* in = ".") {
   std::vector<char*> argv;
   for (const std::string& w : words) argv.push_back(const_cast<char*>(w.c_str()));
   argv.push_back(nullptr);
@@ -35,7 +35,7 @@ void run_program(const std::vector<std::string>& words, const std::function<void
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-  if (!in.empty()) posix_spawn_file_actions_addchdir_np(&actions, in.c_str());
+  posix_spawn_file_actions_addchdir_np(&actions, in);
   pid_t pid = 0;
   const int error = posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
@@ -165,7 +165,7 @@ fs::path Apt::unpack(const std::vector<std::string>& packages) const {
   fs::create_directories(packed);
   fs::create_directories(root);
   for (const std::string& package : packages) {
-    run_program({"apt-get", "-c", config(), "-q", "download", package}, show, packed);
+    run_program({"apt-get", "-c", config(), "-q", "download", package}, show, packed.c_str());
     for (const auto& entry : fs::directory_iterator(packed))
       if (entry.path().filename().string().starts_with(package + "_"))
         run_program({"dpkg-deb", "-x", entry.path().string(), root.string()}, show);

@@ -54,8 +54,9 @@ std::string describe(const Training& t) {
   std::string stages;
   for (size_t i = 0; i < t.placement().size(); ++i)
     stages += fmt::format("{}{} on {}", i ? ", " : "", i, t.devices()[size_t(t.placement()[i])].text());
+  const std::string batch = c.batch_tokens > 0 ? fmt::format("of {} tokens", c.batch_tokens) : std::to_string(c.batch);
   return fmt::format("{} with {} on {}, width {}, batch {} in {} parts, {} steps an epoch\nstages: {}", c.model, c.rule,
-                     c.data, c.width, c.batch, c.micro_batches, t.steps_per_epoch(), stages);
+                     c.data, c.width, batch, c.micro_batches, t.steps_per_epoch(), stages);
 }
 
 /// Trains to the configured end, with checkpoints, metrics and the bar.
@@ -112,9 +113,10 @@ class TrainRun {
 
   void stretch(int64_t pause, Trace* trace) {
     const RunConfig& c = training_.config();
+    const int64_t samples = training_.samples_per_step();
     const int64_t epoch = training_.step() / training_.steps_per_epoch();
     const int64_t epoch_begin = epoch * training_.steps_per_epoch(), begin = training_.step();
-    Progress bar(fmt::format("epoch {}/{}", epoch + 1, c.epochs), training_.steps_per_epoch() * c.batch);
+    Progress bar(fmt::format("epoch {}/{}", epoch + 1, c.epochs), training_.steps_per_epoch() * samples);
     double loss = 0, sum = 0;
     const bool indicates = dir_ && c.get_li && begin == epoch_begin;
     const RunResult result = training_.run({.steps = pause - begin,
@@ -123,7 +125,7 @@ class TrainRun {
                                                   sum += r.loss;
                                                   stage_losses_ = r.stage_losses;
                                                   loss = loss == 0 ? r.loss : 0.95 * loss + 0.05 * r.loss;
-                                                  bar.update((r.step + 1 - epoch_begin) * c.batch, loss);
+                                                  bar.update((r.step + 1 - epoch_begin) * samples, loss);
                                                 },
                                             .stop = &g_stop,
                                             .indicators = indicates,
@@ -137,7 +139,7 @@ class TrainRun {
     MetricsRow row{.step = training_.step(),
                    .epoch = epoch + 1,
                    .loss = sum / double(done),
-                   .samples_per_s = double(done * c.batch) / result.wall_s,
+                   .samples_per_s = double(done * samples) / result.wall_s,
                    .train_seconds = seconds_};
     if (training_.step() % training_.steps_per_epoch() == 0 || training_.step() == training_.total_steps()) {
       row.test_accuracy = training_.evaluate().accuracy();

@@ -78,7 +78,6 @@ Training::Training(RunConfig config, TrainingData data)
   config_.cores_per_device = shares_[0].team;  // part of the numerics, so it is saved as it is
   const ModelEntry& model = find_model(config_);
   const RuleKind& rule = find_rule(model.rule_kind);
-  const int64_t mb = config_.batch / config_.micro_batches;
 
   int readers = 0, stages = 0;
   for (const StageNet& n : make_nets(model)) {
@@ -89,15 +88,15 @@ Training::Training(RunConfig config, TrainingData data)
   for (size_t i = 0; i < devices_.size(); ++i) streams_.emplace_back(devices_[i], shares_[i]);
   const Augmentation augmentation = augmentation_of(config_, *data_.train);
   const auto seed = uint64_t(config_.seed);
-  loader_ = std::make_unique<Loader>(data_.train, LoaderOptions{.batch = mb,
+  loader_ = std::make_unique<Loader>(data_.train, LoaderOptions{.batch = config_.batch / config_.micro_batches,
+                                                                .tokens = config_.batch_tokens / config_.micro_batches,
                                                                 .training = true,
                                                                 .seed = seed,
                                                                 .augmentation = augmentation,
                                                                 .depth = int(2 * config_.micro_batches + 2),
                                                                 .readers = readers,
                                                                 .samples = training_samples(false)});
-  test_loader_ =
-      std::make_unique<Loader>(data_.test, LoaderOptions{.batch = config_.test_batch_size, .training = false});
+  test_loader_ = evaluation_loader(data_.test);
   steps_per_epoch_ = loader_->per_epoch() / config_.micro_batches;
   if (steps_per_epoch_ == 0)
     throw ConfigError(str("batch=", config_.batch, ": the training set has only ", loader_->size(), " samples"));
@@ -164,7 +163,7 @@ RunResult Training::run(const Stretch& stretch) {
   RunOptions options;
   options.steps = stretch.steps;
   options.first_step = step_;
-  options.samples_per_mb = config_.batch / config_.micro_batches;
+  options.samples_per_mb = micro_batch_size(config_);
   options.seed = uint64_t(config_.seed);
   options.feed = feed_from(*loader_);
   options.on_losses = [&](const StepLosses& l) { collector.add(l); };
@@ -209,20 +208,26 @@ size_t Training::trained_stages() const {
 Evaluation Training::evaluate() { return evaluate_exit(trained_stages()); }
 
 Evaluation Training::evaluate_train() {
-  if (!train_loader_) train_loader_ = training_loader(false);
+  if (!train_loader_) train_loader_ = evaluation_loader(data_.train, training_samples(false));
   return evaluate_on(*train_loader_, trained_stages());
 }
 
 std::optional<Evaluation> Training::evaluate_validation() {
-  if (config_.validation == 0) return {};
-  if (!validation_loader_) validation_loader_ = training_loader(true);
+  if (config_.validation == 0 && !data_.validation) return {};
+  if (!validation_loader_)
+    validation_loader_ =
+        data_.validation ? evaluation_loader(data_.validation) : evaluation_loader(data_.train, training_samples(true));
   return evaluate_on(*validation_loader_, trained_stages());
 }
 
-std::unique_ptr<Loader> Training::training_loader(bool held_out) const {
+/// Of all samples, unless `some` are named.
+std::unique_ptr<Loader> Training::evaluation_loader(std::shared_ptr<const SampleSource> samples,
+                                                    std::vector<int32_t> some) const {
+  int64_t tokens = config_.batch_tokens;  // or more, since no sample is left out for its length
+  for (int64_t i = 0; tokens > 0 && i < samples->size(); ++i) tokens = std::max(tokens, samples->length(i));
   return std::make_unique<Loader>(
-      data_.train,
-      LoaderOptions{.batch = config_.test_batch_size, .training = false, .samples = training_samples(held_out)});
+      std::move(samples),
+      LoaderOptions{.batch = config_.test_batch_size, .tokens = tokens, .training = false, .samples = std::move(some)});
 }
 
 /// The same for every seed, so that seeds can be compared.

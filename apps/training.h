@@ -62,6 +62,10 @@ class Training {
   const RunConfig& config() const { return config_; }
   int64_t step() const { return step_; }
   int64_t steps_per_epoch() const { return steps_per_epoch_; }
+  /// On average, where the batch is counted in tokens.
+  int64_t samples_per_step() const {
+    return config_.batch_tokens > 0 ? loader_->size() / steps_per_epoch_ : config_.batch;
+  }
   int64_t total_steps() const;
   const std::vector<Device>& devices() const { return devices_; }
   const Placement& placement() const { return placement_; }
@@ -82,7 +86,8 @@ class Training {
   size_t active_stages() const;
   size_t trained_stages() const;
   std::vector<int32_t> training_samples(bool held_out) const;
-  std::unique_ptr<Loader> training_loader(bool held_out) const;
+  std::unique_ptr<Loader> evaluation_loader(std::shared_ptr<const SampleSource> samples,
+                                            std::vector<int32_t> some = {}) const;
   Evaluation evaluate_on(Loader& loader, size_t exit);
 
   RunConfig config_;

@@ -153,8 +153,32 @@ TEST(ConfigTest, NetworksHaveNumbersOfTheirOwn) {
     set_field(said, "num-layers", "3");
     set_field(said, "head", "4");
     set_field(said, "dropout", "0.1");
+    set_field(said, "max-len", "64");
     EXPECT_EQ(to_json(with_network_defaults(said)), to_json(said));
   }
+}
+
+TEST(ConfigTest, PairsOfSentencesAreChecked) {
+  RunConfig c = valid();
+  EXPECT_EQ(with_network_defaults(c).max_len, 128);
+  c.data = "debian-pairs";
+  EXPECT_EQ(with_network_defaults(c).max_len, 100);
+  c.batch_tokens = 1500;
+  c.micro_batches = 3;
+  check_config(c);
+  EXPECT_EQ(micro_batch_size(c), 500);
+  const auto message = [&](const char* key, const char* value) {
+    RunConfig bad = c;
+    set_field(bad, key, value);
+    return message_of([&] { check_config(bad); });
+  };
+  EXPECT_EQ(message("pieces", "7"), "pieces=7: expected 8 to 1000000");
+  EXPECT_EQ(message("pieces", "0"), "(no error)");
+  EXPECT_EQ(message("language_direction", "D2E"), "language_direction='D2E': expected E2G or G2E");
+  EXPECT_EQ(message("micro_batches", "7"), "batch_tokens=1500 does not split into micro_batches=7 equal parts");
+  EXPECT_THAT(message("max_len", "499"), HasSubstr("500 tokens of a micro-batch, expected room for one sample"));
+  EXPECT_THAT(message("validation", "0.1"), HasSubstr("has sentences of its own to validate with"));
+  EXPECT_THAT(message("batch_tokens", "-1"), HasSubstr("batch_tokens=-1"));
 }
 
 TEST(ConfigTest, SizesOfNetworksOverPatchesAreChecked) {
