@@ -90,7 +90,8 @@ TextSplit load_imdb(const std::filesystem::path& path, const TextOptions& option
 }
 
 OptimizerPtr make_adam(const RunConfig& c) {
-  return std::make_unique<Adam>(AdamOptions{.beta1 = c.beta1, .beta2 = c.beta2, .decoupled = c.optimizer == "adamw"});
+  return std::make_unique<Adam>(
+      AdamOptions{.beta1 = c.beta1, .beta2 = c.beta2, .eps = float(c.adam_eps), .decoupled = c.optimizer == "adamw"});
 }
 OptimizerPtr make_sgd(const RunConfig& c) {
   return std::make_unique<Sgd>(SgdOptions{.momentum = float(c.momentum), .nesterov = c.nesterov});

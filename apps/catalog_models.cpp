@@ -1,10 +1,12 @@
 // The table behind --model with --rule.
 #include "apps/catalog.h"
 #include "apps/config_parts.h"
+#include "data/parallel.h"
 #include "data/text.h"
 #include "models/auxiliary_resnet.h"
 #include "models/resnet.h"
 #include "models/text.h"
+#include "models/translation.h"
 #include "models/vgg.h"
 #include "models/vision.h"
 
@@ -184,6 +186,24 @@ TextConfig text_config(const RunConfig& c, const SampleSource& train) {
           .faithful = c.faithful};
 }
 
+std::vector<StageNet> translator(const RunConfig& c, const SampleSource& train) {
+  const auto* pairs = dynamic_cast<const ParallelDataset*>(&train);
+  if (pairs == nullptr)
+    throw ConfigError(str("model='", c.model, "' takes pairs of sentences, and data='", c.data, "' holds none"));
+  const int64_t width = translator_width(c);
+  return translation_backprop({.source_vocabulary = pairs->source_vocabulary,
+                               .target_vocabulary = pairs->target_vocabulary,
+                               .width = width,
+                               .inner = 4 * width,
+                               .heads = int(c.n_heads),
+                               .layers = int(c.n_layers),
+                               .stage_layers = int(c.stage_layers),
+                               .dropout = float(c.dropout),
+                               .dtype = dtype_of(c),
+                               .recompute = c.gcp,
+                               .auxiliary = auxiliary(c)});
+}
+
 template <class Config, auto Make>
 std::vector<StageNet> image(const RunConfig& c, const SampleSource& train) {
   return Make(image_config<Config>(c, train));
@@ -257,6 +277,8 @@ const std::vector<ModelEntry>& models() {
       {"transformer", "bp", "backprop", text<transformer_backprop>},
       {"transformer", "al", "associated", text<transformer_associated>},
       {"transformer", "scpl", "associated", text_contrastive<transformer_contrastive>},
+      {"transformer_base", "bp", "backprop", translator},
+      {"transformer_big", "bp", "backprop", translator},
   };
   return table;
 }

@@ -42,6 +42,7 @@ struct RunConfig {
   int64_t warmup_steps = 4000;
   double beta1 = 0.9;
   double beta2 = 0.999;
+  double adam_eps = 1e-8;
   bool nesterov = false;
   double clip_grad = 0.0;
   double label_smoothing = 0.0;
@@ -128,8 +129,11 @@ RunConfig with_stage_devices(RunConfig c);
 /// The network's or the data's own number where a field leaves it to them: layers, heads, dropout, length of a text;
 /// and rule=ara and the like spelled out.
 RunConfig with_network_defaults(RunConfig c);
-/// Whether the data set's samples are pairs of sentences.
+/// Whether the data set's samples are pairs of sentences, and whether the network translates.
 bool has_pairs(const RunConfig& c);
+bool is_translator(const RunConfig& c);
+/// d of a transformer that translates.
+int64_t translator_width(const RunConfig& c);
 /// Samples of a micro-batch or, with batch_tokens, tokens: never fewer than it has samples.
 int64_t micro_batch_size(const RunConfig& c);
 /// Throws ConfigError for values out of range or that exclude each other, before anything runs.

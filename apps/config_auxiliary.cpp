@@ -9,7 +9,7 @@ namespace {
 
 bool is_residual_network(const std::string& model) { return model.starts_with("resnet"); }
 bool is_network_of_tokens(const std::string& model) {
-  return model == "transformer" || model == "vit" || model == "mlp_mixer";
+  return model.starts_with("transformer") || model == "vit" || model == "mlp_mixer";
 }
 
 /// "ara", "aba", "asa", with a level 1 to 4 behind the latter two or none.

@@ -28,6 +28,7 @@ std::vector<ConfigField> update_fields() {
       {"label_end_lr", "al: and at the end", &C::label_end_lr, true},
       {"momentum", "sgd: momentum", &C::momentum, true},
       {"nesterov", "sgd: Nesterov's step", &C::nesterov, true},
+      {"adam_eps", "adam, adamw: added to the root of the second moment", &C::adam_eps, true},
       {"clip_grad",
        "largest norm of the gradients, longer ones are shortened to it: of the whole network with bp, which then needs "
        "one device, of each stage with al and scpl; 0: any",
@@ -93,10 +94,17 @@ std::vector<ConfigField> network_fields() {
       {"x_hid", "text: LSTM units per direction; width of the transformer's feed-forward layer", &C::x_hid, true},
       {"y_hid", "text, al: width of the label codes", &C::y_hid, true},
       {"encoders", "text: encoder stages behind the embedding", &C::encoders, true},
-      {"n_layers", "transformer: layers of a stage; vit, mlp_mixer: all layers; 0: 1, 7 or 8", &C::n_layers, true},
-      {"n_heads", "transformer, vit: attention heads; 0: 6 or 12", &C::n_heads, true},
-      {"dropout", "transformer, vit, mlp_mixer: share of values that dropout zeroes; below 0: 0.3, 0 or 0", &C::dropout,
-       true},
+      {"n_layers",
+       "transformer: layers of a stage; vit, mlp_mixer: all layers; transformer_base and _big: of the encoder, and as "
+       "many "
+       "of the decoder; 0: 1, 7, 8 or 6",
+       &C::n_layers, true},
+      {"n_heads", "transformers, vit: attention heads; 0: 6 or 12, 8 of transformer_base, 16 of transformer_big",
+       &C::n_heads, true},
+      {"dropout",
+       "transformers, vit, mlp_mixer: share of values that dropout zeroes; below 0: 0.3 of transformer and "
+       "transformer_big, 0.1 of transformer_base, else 0",
+       &C::dropout, true},
       {"accumulate",
        "al: none: all stages train in all epochs; prefix: one stage more after each share of them; fixed: one stage "
        "after the other, those before it frozen",
@@ -120,7 +128,7 @@ const std::vector<ConfigField>& config_fields() {
       {
           {"model",
            "network family: vgg, resnet18 to resnet152, vit or mlp_mixer for images; lstm, transformer or "
-           "bag_of_embeddings for text",
+           "bag_of_embeddings for text; transformer_base or transformer_big, encoder and decoder, to translate",
            &C::model, true},
           {"rule",
            "bp: end-to-end backprop; al: associated learning, losses of each stage's own; scpl: contrastive ones; ara, "

@@ -1,9 +1,14 @@
-// The fields of pairs of sentences.
+// The fields of pairs of sentences, and of the networks that translate.
 #include "apps/config_parts.h"
+#include "models/stages.h"
 
 namespace sluice {
 
 bool has_pairs(const RunConfig& c) { return c.data == "debian-pairs" || c.data == "iwslt"; }
+
+bool is_translator(const RunConfig& c) { return c.model == "transformer_base" || c.model == "transformer_big"; }
+
+int64_t translator_width(const RunConfig& c) { return scaled(c.model == "transformer_big" ? 1024 : 512, c.width); }
 
 std::vector<ConfigField> pair_fields() {
   using C = RunConfig;
@@ -29,6 +34,12 @@ void check_pairs(const RunConfig& c) {
   if (has_pairs(c) && c.validation > 0)
     throw ConfigError(
         str("validation=", c.validation, ": data=", c.data, " has sentences of its own to validate with, expected 0"));
+  if (is_translator(c) && !has_pairs(c))
+    throw ConfigError(str("model=", c.model, " translates, and data=", c.data,
+                          " holds no pairs of sentences, expected debian-pairs or iwslt"));
+  if (is_translator(c) && (translator_width(c) % c.n_heads != 0 || translator_width(c) / c.n_heads > 128))
+    throw ConfigError(str("width=", c.width, ": ", translator_width(c),
+                          " columns do not split into n_heads=", c.n_heads, " heads of at most 128"));
   if (c.batch_tokens == 0) return;
   if (c.batch_tokens % c.micro_batches != 0)
     throw ConfigError(

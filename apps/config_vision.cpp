@@ -15,16 +15,17 @@ std::vector<ConfigField> vision_fields() {
       {"hidden_size", "mlp_mixer: width of a token", &C::hidden_size, true},
       {"hidden_c", "mlp_mixer: width of the layers over channels", &C::hidden_c, true},
       {"hidden_s", "mlp_mixer: width of the layers over tokens", &C::hidden_s, true},
-      {"stage_layers", "vit, mlp_mixer: layers of a stage", &C::stage_layers, true},
+      {"stage_layers", "vit, mlp_mixer, transformer_base and _big: layers of a stage", &C::stage_layers, true},
   };
 }
 
 RunConfig with_network_defaults(RunConfig given) {
   RunConfig c = with_auxiliary_rule(std::move(given));
-  const bool vit = c.model == "vit", mixer = c.model == "mlp_mixer";
-  if (c.n_layers == 0) c.n_layers = vit ? 7 : mixer ? 8 : 1;
-  if (c.n_heads == 0) c.n_heads = vit ? 12 : 6;
-  if (c.dropout < 0) c.dropout = vit || mixer ? 0.0 : 0.3;
+  const bool vit = c.model == "vit", mixer = c.model == "mlp_mixer", base = c.model == "transformer_base",
+             big = c.model == "transformer_big";
+  if (c.n_layers == 0) c.n_layers = vit ? 7 : mixer ? 8 : base || big ? 6 : 1;
+  if (c.n_heads == 0) c.n_heads = vit ? 12 : base ? 8 : big ? 16 : 6;
+  if (c.dropout < 0) c.dropout = vit || mixer ? 0.0 : base ? 0.1 : 0.3;
   if (c.max_len == 0) c.max_len = has_pairs(c) ? 100 : 128;
   return c;
 }

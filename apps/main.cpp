@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
       "  sluice train --data-dir DIR --width 0.125 --devices cpu:0,cpu:1 --out runs/first");
   sluice::add_train(app);
   sluice::add_eval(app);
+  sluice::add_translate(app);
   sluice::add_demo(app);
   sluice::add_data(app);
   sluice::add_plot(app);

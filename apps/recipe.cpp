@@ -29,7 +29,8 @@ Augmentation windows_of(const std::string& name) {
 Schedule rate_of(const RunConfig& c, double base, double end, int64_t steps_per_epoch) {
   const auto lr = float(base), factor = float(c.gamma);
   if (c.lr_schedule == "cosine_step") return cosine_rate(lr, float(end), steps_per_epoch * c.epochs);
-  if (c.lr_schedule == "noam") return noam_rate(c.embedding_dim, c.warmup_steps);
+  if (c.lr_schedule == "noam")
+    return noam_rate(is_translator(c) ? translator_width(c) : c.embedding_dim, c.warmup_steps);
   return warmed_up(c.lr_schedule == "step"        ? step_decay(lr, factor, c.step_every)
                    : c.lr_schedule == "multistep" ? multistep_decay(lr, factor, {c.epochs / 2, c.epochs * 3 / 4})
                    : c.lr_schedule == "constant"  ? constant_rate(lr)

@@ -15,7 +15,7 @@ namespace sluice {
 namespace {
 
 constexpr const char* kHeader =
-    "step,epoch,loss,samples_per_s,train_seconds,test_accuracy,train_accuracy,validation_accuracy";
+    "step,epoch,loss,samples_per_s,train_seconds,test_accuracy,train_accuracy,validation_accuracy,test_loss";
 
 /// The number in column `index` of a row, or nothing when it is not one.
 std::optional<double> column(const std::string& row, int index) {
@@ -83,7 +83,8 @@ std::vector<MetricsRow> RunDir::open_metrics(int64_t step) const {
                     .train_seconds = *spent,
                     .test_accuracy = column(row, 5),
                     .train_accuracy = column(row, 6),
-                    .validation_accuracy = column(row, 7)});
+                    .validation_accuracy = column(row, 7),
+                    .test_loss = column(row, 8)});
   }
   write_file(metrics(), text);
   return rows;
@@ -92,8 +93,9 @@ std::vector<MetricsRow> RunDir::open_metrics(int64_t step) const {
 void RunDir::append(const MetricsRow& r) const {
   std::ofstream out(metrics(), std::ios::app);
   const auto optional = [](const std::optional<double>& v) { return v ? fmt::format("{:.4f}", *v) : ""; };
-  out << fmt::format("{},{},{:.6g},{:.1f},{:.3f},{},{},{}\n", r.step, r.epoch, r.loss, r.samples_per_s, r.train_seconds,
-                     optional(r.test_accuracy), optional(r.train_accuracy), optional(r.validation_accuracy))
+  out << fmt::format("{},{},{:.6g},{:.1f},{:.3f},{},{},{},{}\n", r.step, r.epoch, r.loss, r.samples_per_s,
+                     r.train_seconds, optional(r.test_accuracy), optional(r.train_accuracy),
+                     optional(r.validation_accuracy), optional(r.test_loss))
       << std::flush;
   if (!out) throw DataError(str(metrics(), ": cannot be written: ", std::strerror(errno)));
 }

@@ -18,6 +18,7 @@ struct MetricsRow {
   double samples_per_s = 0;
   double train_seconds = 0;                                                        // cumulative, evaluation left out
   std::optional<double> test_accuracy{}, train_accuracy{}, validation_accuracy{};  // at the end of an epoch
+  std::optional<double> test_loss{};                                               // of sequences: nats a token
 };
 
 class RunDir {

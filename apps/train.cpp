@@ -15,6 +15,8 @@
 #include "apps/run_dir.h"
 #include "apps/table.h"
 #include "apps/training.h"
+#include "apps/translation.h"
+#include "data/bleu.h"
 #include "engine/error.h"
 
 namespace sluice {
@@ -142,15 +144,17 @@ class TrainRun {
                    .samples_per_s = double(done * samples) / result.wall_s,
                    .train_seconds = seconds_};
     if (training_.step() % training_.steps_per_epoch() == 0 || training_.step() == training_.total_steps()) {
-      row.test_accuracy = training_.evaluate().accuracy();
+      const Evaluation test = training_.evaluate();
+      row.test_accuracy = test.accuracy();
+      if (training_.text() != nullptr) row.test_loss = test.loss;
       if (c.train_accuracy) row.train_accuracy = training_.evaluate_train().accuracy();
       if (const auto held_out = training_.evaluate_validation()) row.validation_accuracy = held_out->accuracy();
       results_.push_back({.turn = turn_,
                           .train_accuracy = row.train_accuracy,
                           .test_accuracy = *row.test_accuracy,
                           .train_seconds = seconds_});
-      fmt::print("epoch {}: loss {:.4f}, test accuracy {:.2f} %, {}{:.0f} samples/s\n", row.epoch, row.loss,
-                 100 * *row.test_accuracy,
+      fmt::print("epoch {}: loss {:.4f}, {}test accuracy {:.2f} %, {}{:.0f} samples/s\n", row.epoch, row.loss,
+                 row.test_loss ? fmt::format("test loss {:.4f}, ", *row.test_loss) : "", 100 * *row.test_accuracy,
                  row.validation_accuracy ? fmt::format("validation {:.2f} %, ", 100 * *row.validation_accuracy) : "",
                  row.samples_per_s);
       warn_of_collapse();
@@ -175,6 +179,7 @@ class TrainRun {
         events_->scalar(fmt::format("stage{}/loss{}", i, k), row.step, stage_losses_[i][k]);
     if (row.test_accuracy) events_->scalar("test_accuracy", row.step, float(*row.test_accuracy));
     if (row.validation_accuracy) events_->scalar("validation_accuracy", row.step, float(*row.validation_accuracy));
+    if (row.test_loss) events_->scalar("test_loss", row.step, float(*row.test_loss));
     if (row.train_accuracy) events_->scalar("train_accuracy", row.step, float(*row.train_accuracy));
   }
 
@@ -246,6 +251,8 @@ struct EvalOptions {
   bool best = false, exits = false;
   std::optional<double> adaptive;
   bool entropy = false;
+  SearchOptions search{};
+  std::string translations;
 };
 
 void print_exits(Training& training) {
@@ -274,6 +281,23 @@ void print_adaptive(Training& training, double threshold, Confidence by) {
              1e3 * r.mean_latency());
 }
 
+/// Loss and BLEU on the test sentences.
+void print_translation(Training& training, const EvalOptions& o) {
+  const Evaluation e = training.evaluate();
+  fmt::print("test loss {:.4f} nats a token (perplexity {:.1f}), {:.2f} % of {} tokens right\n", e.loss,
+             std::exp(e.loss), 100 * e.accuracy(), e.samples);
+  const std::vector<std::string> texts = translate_test_set(training, o.search);
+  const BleuScore bleu = bleu_of(texts, training.text()->test);
+  const auto p = bleu.precisions();
+  fmt::print("BLEU {:.2f} = {:.1f}/{:.1f}/{:.1f}/{:.1f}, brevity {:.3f}, {} words of {}; {}\n", bleu.score(), p[0],
+             p[1], p[2], p[3], bleu.brevity_penalty(), bleu.hypothesis_words(), bleu.reference_words(),
+             o.search.beam == 1 ? "greedy" : fmt::format("beam {}", o.search.beam));
+  if (o.translations.empty()) return;
+  std::string lines;
+  for (const std::string& t : texts) lines += t + "\n";
+  write_file(o.translations, lines);
+}
+
 void eval(const EvalOptions& o) {
   RunConfig config;
   read_config_file(config, o.run + "/config.json");
@@ -286,6 +310,7 @@ void eval(const EvalOptions& o) {
   training.load(o.run + (o.best ? "/best.safetensors" : "/checkpoint.safetensors"));
   if (o.exits) return print_exits(training);
   if (o.adaptive) return print_adaptive(training, *o.adaptive, o.entropy ? Confidence::kEntropy : Confidence::kMaximum);
+  if (training.text() != nullptr) return print_translation(training, o);
   const Evaluation e = training.evaluate();
   fmt::print("{} of {} test samples right: {:.2f} %\n", e.correct, e.samples, 100 * e.accuracy());
 }
@@ -316,7 +341,8 @@ void add_train(CLI::App& app) {
 
 void add_eval(CLI::App& app) {
   auto o = std::make_shared<EvalOptions>();
-  CLI::App* command = app.add_subcommand("eval", "Accuracy of a saved run on the whole test set");
+  CLI::App* command =
+      app.add_subcommand("eval", "Accuracy of a saved run on the whole test set; of a translator, loss and BLEU");
   command->add_option("--run", o->run, "run directory of `sluice train --out`")->required();
   command->add_option("--data-dir", o->data_dir, "folder with the data set's files [that of the run]");
   command->add_option("--devices", o->devices, "devices to evaluate on [those of the run]");
@@ -325,6 +351,8 @@ void add_eval(CLI::App& app) {
   command->add_option("--adaptive", o->adaptive,
                       "al: each sample leaves behind the first stage whose confidence reaches this, e.g. 0.9");
   command->add_flag("--entropy", o->entropy, "with --adaptive: confidence is 1 - entropy, not the largest probability");
+  add_search_options(*command, o->search);
+  command->add_option("--translations", o->translations, "translators: file to write the test set's translations to");
   command->callback([o] { eval(*o); });
 }
 

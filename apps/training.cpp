@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 #include <mutex>
+#include <numeric>
 
 #include "apps/placing.h"
 #include "apps/recipe.h"
@@ -253,6 +254,28 @@ AdaptiveResult Training::evaluate_adaptively(double threshold, Confidence by) {
   test_loader_->seek(0);
   return infer_adaptively(pipeline_.stages, feed_from(*test_loader_), test_loader_->per_epoch(),
                           {.threshold = threshold, .by = by, .logits = !config_.faithful});
+}
+
+/// Those of like length together: a batch costs what its longest costs.
+std::vector<std::vector<int32_t>> Training::translate(const std::vector<std::vector<int32_t>>& sources,
+                                                      const SearchOptions& options,
+                                                      const std::function<void(int64_t)>& done) const {
+  constexpr size_t kRows = 128;  // sequences at a time
+  std::vector<size_t> order(sources.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return sources[a].size() < sources[b].size(); });
+  std::vector<std::vector<int32_t>> all(sources.size());
+  const size_t rows = std::max<size_t>(1, kRows / size_t(std::max(1, options.beam)));
+  for (size_t begin = 0; begin < order.size(); begin += rows) {
+    const size_t end = std::min(begin + rows, order.size());
+    std::vector<std::vector<int32_t>> some;
+    for (size_t i = begin; i < end; ++i) some.push_back(sources[order[i]]);
+    std::vector<std::vector<int32_t>> found = beam_search(pipeline_.stages, some, options);
+    for (size_t i = begin; i < end; ++i) all[order[i]] = std::move(found[i - begin]);
+    done(int64_t(end));
+  }
+  return all;
 }
 
 std::vector<CodeHealth> Training::label_health() const {

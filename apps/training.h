@@ -9,6 +9,7 @@
 #include "apps/catalog.h"
 #include "data/loader.h"
 #include "pipeline/adaptive.h"
+#include "pipeline/beam_search.h"
 #include "pipeline/code_health.h"
 #include "pipeline/evaluate.h"
 #include "pipeline/executor.h"
@@ -51,6 +52,14 @@ class Training {
   /// Samples leave behind the first stage that is sure of them. Probabilities are the decoders' own where the run is
   /// faithful (sigmoids).
   AdaptiveResult evaluate_adaptively(double threshold, Confidence by);
+  /// What a translator's ids stand for; null of other networks.
+  const TranslationText* text() const { return data_.translation.get(); }
+  const SampleSource& test_samples() const { return *data_.test; }
+  /// The likeliest translations (beam_search()) of sources in ids, in their order, with the newest weights. `done` is
+  /// told how many there are.
+  std::vector<std::vector<int32_t>> translate(const std::vector<std::vector<int32_t>>& sources,
+                                              const SearchOptions& options,
+                                              const std::function<void(int64_t)>& done) const;
   /// Learning indicators that the last stretch was asked for, one list a layer, first stages first.
   std::vector<std::vector<float>> indicators() const;
   /// Of the label codes; empty for networks without them.

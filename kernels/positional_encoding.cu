@@ -1,5 +1,5 @@
 // CUDA half of positional encoding: a thread has one position and column of all samples, so it needs one sinusoid.
-#include "kernels/common/passes.cuh"
+#include "kernels/common/vec.cuh"
 #include "kernels/common/visit.h"
 #include "kernels/positional_encoding.h"
 

@@ -146,7 +146,7 @@ TEST_F(CommandTest, TheBestEpochByValidationIsKept) {
   std::ifstream in(run_dir() + "/metrics.csv");
   std::string row;
   ASSERT_TRUE(std::getline(in, row));
-  EXPECT_TRUE(row.ends_with("test_accuracy,train_accuracy,validation_accuracy")) << row;
+  EXPECT_TRUE(row.ends_with("test_accuracy,train_accuracy,validation_accuracy,test_loss")) << row;
   double best = -1, validation = 0;
   std::string best_step;
   int epochs = 0;
