@@ -22,16 +22,16 @@ namespace sluice {
 namespace {
 
 namespace fs = std::filesystem;
-using Bytes = std::vector<uint8_t>;
+using FileBytes = std::vector<uint8_t>;
 
 [[noreturn]] void fail(const fs::path& path, const std::string& what) {
   throw DataError(str(path.string(), ": ", what));
 }
 
-Bytes read_bytes(const fs::path& path) {
+FileBytes read_bytes(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in || fs::is_directory(path)) fail(path, "no such file, expected a PNG or JPEG image");
-  Bytes bytes(std::istreambuf_iterator<char>(in), {});
+  FileBytes bytes(std::istreambuf_iterator<char>(in), {});
   if (in.bad()) fail(path, "cannot be read, expected a PNG or JPEG image");
   return bytes;
 }
@@ -41,14 +41,14 @@ RgbImage blank(const fs::path& path, int64_t height, int64_t width) {
   constexpr int64_t kMost = int64_t(1) << 28;
   if (height < 1 || width < 1 || height > kMost / width)
     fail(path, str("an image of ", width, "x", height, " pixels, expected 1 to ", kMost));
-  return {.height = height, .width = width, .pixels = Bytes(size_t(height * width * 3), 0)};
+  return {.height = height, .width = width, .pixels = FileBytes(size_t(height * width * 3), 0)};
 }
 
 // ---- PNG ----
 
 class Png {
  public:
-  explicit Png(const Bytes& bytes) : at_(bytes.data()), left_(bytes.size()) {
+  explicit Png(const FileBytes& bytes) : at_(bytes.data()), left_(bytes.size()) {
     png_ = png_create_read_struct(PNG_LIBPNG_VER_STRING, this, on_error, on_warning);
     if (png_ != nullptr) info_ = png_create_info_struct(png_);
     if (info_ == nullptr) {
@@ -106,7 +106,7 @@ class Png {
   char error_[128] = "";
 };
 
-RgbImage read_png(const fs::path& path, const Bytes& bytes) {
+RgbImage read_png(const fs::path& path, const FileBytes& bytes) {
   Png png(bytes);
   const auto damaged = [&] { fail(path, str("damaged PNG (", png.error(), "), expected a complete image")); };
   if (!png.read_header()) damaged();
@@ -133,7 +133,7 @@ class Jpeg {
   Jpeg& operator=(const Jpeg&) = delete;
 
   /// Up to the first pixel. Like read_rows: false on an error, which error() tells.
-  bool read_header(const Bytes& bytes) {
+  bool read_header(const FileBytes& bytes) {
     if (setjmp(errors_.back) != 0) return false;
     jpeg_create_decompress(&jpeg_);
     jpeg_mem_src(&jpeg_, bytes.data(), static_cast<unsigned long>(bytes.size()));
@@ -183,8 +183,8 @@ class Jpeg {
 };
 
 /// Inverted CMYK to RGB: a channel is what its ink lets through of what black lets through.
-Bytes from_inverted_cmyk(const Bytes& cmyk) {
-  Bytes rgb;
+FileBytes from_inverted_cmyk(const FileBytes& cmyk) {
+  FileBytes rgb;
   rgb.reserve(cmyk.size() / 4 * 3);
   for (size_t i = 0; i < cmyk.size(); i += 4) {
     const int black = cmyk[i + 3];
@@ -193,7 +193,7 @@ Bytes from_inverted_cmyk(const Bytes& cmyk) {
   return rgb;
 }
 
-RgbImage read_jpeg(const fs::path& path, const Bytes& bytes) {
+RgbImage read_jpeg(const fs::path& path, const FileBytes& bytes) {
   Jpeg jpeg;
   const auto damaged = [&] { fail(path, str("damaged JPEG (", jpeg.error(), "), expected a complete image")); };
   if (!jpeg.read_header(bytes)) damaged();
@@ -207,7 +207,7 @@ RgbImage read_jpeg(const fs::path& path, const Bytes& bytes) {
 }  // namespace
 
 RgbImage read_image(const fs::path& path) {
-  const Bytes bytes = read_bytes(path);
+  const FileBytes bytes = read_bytes(path);
   if (bytes.size() >= 8 && png_sig_cmp(bytes.data(), 0, 8) == 0) return read_png(path, bytes);
   if (bytes.size() >= 3 && bytes[0] == 0xFF && bytes[1] == 0xD8 && bytes[2] == 0xFF) return read_jpeg(path, bytes);
   fail(path, str("neither PNG nor JPEG in its ", bytes.size(), " bytes, expected one of the two"));

@@ -21,18 +21,17 @@ class PairsTest : public CommandTest {
     std::ifstream in(path);
     return {std::istreambuf_iterator<char>(in), {}};
   }
-  /// A hundred and some sentences of each source, as they lie on a system.
+  /// 150 sentences of each source, as they lie on a system.
   void write_sources() const {
     const std::string lists = "lists/deb.example_debian_dists_stable_main_i18n_Translation-";
     const std::string help = "root/usr/share/libreoffice/help/";
     std::string english, german, english_page, german_page, entries;
     for (int i = 0; i < 150; ++i) {
-      const std::string n = std::to_string(i);
-      english += "Package: p\nDescription-md5: " + n + "\nDescription-en: the title number " + n + "\n\n";
-      german += "Package: p\nDescription-md5: " + n + "\nDescription-de: der Titel Nummer " + n + "\n\n";
-      english_page += "<p id=\"par_id" + n + "\">the paragraph number " + n + "</p>\n";
-      german_page += "<p id=\"par_id" + n + "\">der Absatz Nummer " + n + "</p>\n";
-      entries += "Satz {m} | Das ist Satz " + n + ". :: sentence | This is sentence " + n + ".\n";
+      english += str("Package: p\nDescription-md5: ", i, "\nDescription-en: the title number ", i, "\n\n");
+      german += str("Package: p\nDescription-md5: ", i, "\nDescription-de: der Titel Nummer ", i, "\n\n");
+      english_page += str("<p id=\"par_id", i, "\">the paragraph number ", i, "</p>\n");
+      german_page += str("<p id=\"par_id", i, "\">der Absatz Nummer ", i, "</p>\n");
+      entries += str("Satz {m} | Das ist Satz ", i, ". :: sentence | This is sentence ", i, ".\n");
     }
     write(lists + "en", english);
     write(lists + "de", german);

@@ -8,7 +8,6 @@ namespace sluice::pieces_test {
 namespace {
 
 using testing::Each;
-using testing::ElementsAre;
 using testing::Ge;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
