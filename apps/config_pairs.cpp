@@ -20,7 +20,8 @@ std::vector<ConfigField> pair_fields() {
        &C::pieces, true},
       {"language_direction", "pairs of sentences: E2G, English to German, or G2E", &C::language_direction, true},
       {"batch_tokens",
-       "text: tokens of one step in place of batch, padding included, in samples of like length; 0: batch",
+       "text: tokens of one step in place of batch, padding included, in samples of like length, and so in evaluation; "
+       "0: batch",
        &C::batch_tokens, true},
   };
 }
