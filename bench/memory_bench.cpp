@@ -19,6 +19,7 @@
 #include "kernels/common/error.h"
 #include "models/paper_bytes.h"
 #include "models/text.h"
+#include "models/translation.h"
 #include "models/vision.h"
 
 namespace {
@@ -28,7 +29,8 @@ using bench::NetworkStep;
 using bench::StepBytes;
 
 struct Options {
-  std::vector<std::string> models{"resnet18", "resnet50", "resnet152", "vit", "mlp_mixer", "transformer"};
+  std::vector<std::string> models{"resnet18",  "resnet50",    "resnet152",       "vit",
+                                  "mlp_mixer", "transformer", "transformer_base"};
   std::string json;
   int64_t batch = 16, rounds = 5;
   bool bytes_only = false;
@@ -139,8 +141,41 @@ Network transformer() {
           [](const Variant&, int64_t) { return std::optional<int64_t>(); }};
 }
 
+/// Encoder and decoder of the published base size, 8000 words: 32 tokens of either side in the dry run; in steps 16, a
+/// quarter of the width and two layers.
+Network translator() {
+  constexpr int64_t kWords = 8000;
+  const auto ids = [](const Stream& s, int64_t batch, int64_t length, int64_t step) {
+    std::vector<int32_t> v(static_cast<size_t>(batch * length));
+    for (size_t i = 0; i < v.size(); ++i) v[i] = int32_t(4 + int64_t(i) * step % (kWords - 4));
+    return Tensor::from<int32_t>(s, v, {batch, length});
+  };
+  return {"transformer_base", variants(kLevels),
+          [](const Variant& v, bool full) {
+            return translation_backprop({.source_vocabulary = kWords,
+                                         .target_vocabulary = kWords,
+                                         .width = full ? 512 : 128,
+                                         .inner = full ? 2048 : 512,
+                                         .layers = full ? 6 : 2,
+                                         .recompute = v.gcp,
+                                         .auxiliary = coverage(v)});
+          },
+          [ids](const Stream& s, int64_t batch, bool full) {
+            const int64_t length = full ? 32 : 16;
+            const std::vector<float> weights(size_t(batch * length), 1.0f / float(batch * length));
+            return std::vector<Tensor>{ids(s, batch, length, 7919), ids(s, batch, length, 104729),
+                                       Tensor::from<float>(s, weights, {batch, length}),
+                                       ids(s, batch, length, 15485863)};
+          },
+          [](const Variant& v, int64_t batch) -> std::optional<int64_t> {
+            const AuxiliaryCoverage a = coverage(v);
+            if (!v.gcp || v.rule == "q8") return std::nullopt;
+            return int64_t(transformer_paper_bytes({32 * batch, 32 * batch, 512, kWords}, {a.from, a.level}));
+          }};
+}
+
 std::vector<Network> networks() {
-  return {resnet(18), resnet(34), resnet(50), resnet(101), resnet(152), vit(), mixer(), transformer()};
+  return {resnet(18), resnet(34), resnet(50), resnet(101), resnet(152), vit(), mixer(), transformer(), translator()};
 }
 
 struct Figures {

@@ -22,9 +22,8 @@ Bundle NetworkStep::forward_stage(size_t i, const Bundle& from) {
   for (size_t k = 0; k < ports.size(); ++k)
     f.in.push_back(ports[k].differentiable ? f.tape.leaf(from[k].value) : Var{from[k].value});
   Bundle feed;
-  if (first)
-    for (size_t k = 0; k + 1 < feed_.size(); ++k) feed.push_back({feed_[k]});
-  if (last) feed.push_back({feed_.back()});
+  const size_t read = nets_[i].body->feed_ports().size();
+  for (size_t k = first ? 0 : feed_.size() - read; k < (first ? read : feed_.size()); ++k) feed.push_back({feed_[k]});
   Ctx c{.stream = stream_,
         .weights = arenas_[i]->weights(),
         .arena = *arenas_[i],

@@ -21,7 +21,7 @@ struct StepBytes {
 
 class NetworkStep {
  public:
-  /// `feed`: the values of the first stage's ports, then the labels.
+  /// `feed`: the values of the first stage's ports, then those of the last one's.
   NetworkStep(Stream stream, std::vector<StageNet> nets, std::vector<Tensor> feed);
   StepBytes run();
   const Stream& stream() const { return stream_; }

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "pipeline/inference.h"
+#include "models/paper_bytes.h"
 #include "tests/models/counts.h"
 #include "tests/support/support.h"
 
@@ -66,12 +66,14 @@ Pairs pairs(const Stream& s, int64_t source_length, int64_t target_length) {
           rows({{5, 8, 12, 3}, {9, 3}}, target_length), Tensor::from<float>(s, weights, {2, target_length})};
 }
 
-/// The loss of a pass over all stages in evaluation, and every stage's gradient.
+/// The loss of a pass over all stages, and every stage's gradient; without dropout unless `training`.
 struct Pass {
   double loss = 0;
   std::vector<double> gradient;
+  int64_t kept = 0;  // bytes, between forward and backward
 };
-Pass pass_over(const Stream& s, const std::vector<StageNet>& nets, const Pairs& p, const ClassLoss& loss = {}) {
+Pass pass_over(const Stream& s, const std::vector<StageNet>& nets, const Pairs& p, const ClassLoss& loss = {},
+               bool training = false) {
   train_on(nets, loss);
   std::vector<std::unique_ptr<Arena>> arenas;
   std::vector<std::unique_ptr<Tape>> tapes;
@@ -81,7 +83,12 @@ Pass pass_over(const Stream& s, const std::vector<StageNet>& nets, const Pairs& 
   for (size_t i = 0; i < nets.size(); ++i) {
     arenas.push_back(std::make_unique<Arena>(s, nets[i].init, 3));
     tapes.push_back(std::make_unique<Tape>());
-    Ctx c{.stream = s, .weights = arenas[i]->weights(), .arena = *arenas[i], .ledger = ledger, .tape = tapes[i].get()};
+    Ctx c{.stream = s,
+          .weights = arenas[i]->weights(),
+          .arena = *arenas[i],
+          .ledger = ledger,
+          .tape = tapes[i].get(),
+          .training = training};
     leaves.emplace_back();
     const std::vector<Port> ports = nets[i].body->in_ports();
     for (size_t k = 0; k < ports.size(); ++k)
@@ -93,7 +100,7 @@ Pass pass_over(const Stream& s, const std::vector<StageNet>& nets, const Pairs& 
     outs.push_back(out.out);
     if (!out.losses.empty()) last = out.losses[0];
   }
-  Pass result{to_double(s, last.value)[0], {}};
+  Pass result{to_double(s, last.value)[0], {}, ledger.bytes()};
   std::vector<Root> roots{{last, {}}};
   for (size_t i = nets.size(); i-- > 0;) {
     BackwardCtx c{.stream = s, .weights = arenas[i]->weights(), .arena = *arenas[i], .ledger = ledger};
@@ -142,6 +149,29 @@ TEST_P(TranslationTest, AuxiliaryActivationsLeaveTheLossAndInputGradientsAsTheyA
   EXPECT_NEAR(plain.loss, signs.loss, 1e-4);
   ASSERT_EQ(plain.gradient.size(), signs.gradient.size());
   EXPECT_GT(normalised_error(signs.gradient, plain.gradient), 1e-2);  // weight gradients are other ones
+}
+
+TEST_P(TranslationTest, TheLedgerIsThePublishedFormWithoutMasksOfDropout) {
+  const Stream s(device());
+  constexpr int64_t kSource = 2 * 5, kTarget = 2 * 7, kWidth = 16, kWords = 24;  // tokens of both samples
+  for (const Auxiliary from : {Auxiliary::kNone, Auxiliary::kBias, Auxiliary::kSign})
+    for (int level = from == Auxiliary::kNone ? 0 : 1; level <= (from == Auxiliary::kNone ? 0 : 4); ++level) {
+      if (!device().is_cpu() && level % 4 != 0) continue;  // an emulated GPU takes its time
+      SCOPED_TRACE(testing::Message() << int(from) << " level " << level);
+      const TranslationConfig c{.source_vocabulary = kWords,
+                                .target_vocabulary = kWords,
+                                .width = kWidth,
+                                .inner = 4 * kWidth,
+                                .heads = 2,
+                                .stage_layers = 4,
+                                .recompute = true,
+                                .auxiliary = {.from = from, .level = level}};
+      const Pass pass = pass_over(s, translation_backprop(c), pairs(s, 5, 7), {.smoothing = 0.1f}, true);
+      const double paper = transformer_paper_bytes({kSource, kTarget, kWidth, kWords}, {from, level});
+      // Dropouts draw again: no bytes of theirs. Kept beside the paper's: ids, 4 bytes, and the source's mask, 1.
+      const int64_t masks = kWidth * (6 * 6 * kSource + 6 * 7 * kTarget + kSource + kTarget);
+      EXPECT_EQ(pass.kept, int64_t(paper) - masks + 4 * (kSource + kTarget) + kSource);
+    }
 }
 
 TEST(Translation, MixedSamplesAreRefused) {
