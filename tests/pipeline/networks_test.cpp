@@ -1,10 +1,12 @@
-// Every network of text and of patches, with auxiliary activations too, and ResNet-18 train to the same weights in
-// every mode of associated learning and under every synchronous schedule, bit for bit, dropout on, in f32 and bf16.
+// Every network of text and of patches, with auxiliary activations too, ResNet-18 and the translator train to the same
+// weights in every mode of associated learning and under every synchronous schedule, bit for bit, dropout on, in f32
+// and bf16.
 #include <map>
 
 #include "models/auxiliary_resnet.h"
 #include "models/resnet.h"
 #include "models/text.h"
+#include "models/translation.h"
 #include "models/vision.h"
 #include "pipeline/executor.h"
 #include "tests/pipeline/net.h"
@@ -21,10 +23,12 @@ constexpr bool kFewNetworks = false;
 constexpr int64_t kSamples = 4, kImage = 8;
 constexpr int32_t kClasses = 3;
 
+enum class Input { kText, kImages, kPairs };
+
 struct Network {
   const char* name;
-  std::function<std::vector<StageNet>()> backprop, associated, contrastive;  // the last may be missing
-  bool images = false;
+  std::function<std::vector<StageNet>()> backprop, associated, contrastive;  // the last two may be missing
+  Input input = Input::kText;
 };
 
 void add_patch_networks(std::vector<Network>& all, DType dtype) {
@@ -57,9 +61,10 @@ void add_patch_networks(std::vector<Network>& all, DType dtype) {
                             .code = 6,
                             .dtype = dtype,
                             .auxiliary = vit.auxiliary};
-    all.push_back({"vit", [=] { return vit_backprop(vit); }, [=] { return vit_associated(vit); }, nullptr, true});
     all.push_back(
-        {"mlp_mixer", [=] { return mixer_backprop(mixer); }, [=] { return mixer_associated(mixer); }, nullptr, true});
+        {"vit", [=] { return vit_backprop(vit); }, [=] { return vit_associated(vit); }, nullptr, Input::kImages});
+    all.push_back({"mlp_mixer", [=] { return mixer_backprop(mixer); }, [=] { return mixer_associated(mixer); }, nullptr,
+                   Input::kImages});
   }
 }
 
@@ -76,7 +81,23 @@ void add_auxiliary_resnets(std::vector<Network>& all, DType dtype) {
                                        .dtype = dtype};
     const ImageCodes codes{.classes = kClasses, .code = 6, .hidden = 10};
     all.push_back({"auxiliary resnet", [=] { return auxiliary_resnet_backprop(resnet); },
-                   [=] { return auxiliary_resnet_associated(resnet, codes); }, nullptr, true});
+                   [=] { return auxiliary_resnet_associated(resnet, codes); }, nullptr, Input::kImages});
+  }
+}
+
+void add_translators(std::vector<Network>& all, DType dtype) {
+  for (const Auxiliary from : {Auxiliary::kNone, Auxiliary::kSign, Auxiliary::kBias}) {
+    const TranslationConfig c{.source_vocabulary = 30,
+                              .target_vocabulary = 30,
+                              .width = 12,
+                              .inner = 16,
+                              .heads = 2,
+                              .layers = 2,
+                              .dropout = 0.3f,
+                              .dtype = dtype,
+                              .recompute = from == Auxiliary::kSign,
+                              .auxiliary = {.from = from, .level = 4}};
+    all.push_back({"translator", [=] { return translation_backprop(c); }, nullptr, nullptr, Input::kPairs});
   }
 }
 
@@ -105,23 +126,29 @@ std::vector<Network> networks(Where where, DType dtype = DType::kF32) {
   }
   add_patch_networks(all, dtype);
   add_auxiliary_resnets(all, dtype);
+  add_translators(all, dtype);
   all.push_back({"resnet18", [=] { return resnet18_backprop(resnet); }, [=] { return resnet18_associated(resnet); },
-                 [=] { return resnet18_contrastive(resnet); }, true});
+                 [=] { return resnet18_contrastive(resnet); }, Input::kImages});
   return all;
 }
 
-/// Documents of different lengths, or images. Few steps on a GPU, which may be an emulated one.
-Feed feed(bool images) {
-  return [images](const FeedRequest& r) {
+/// Documents of different lengths, or images, or pairs. Few steps on a GPU, which may be an emulated one.
+Feed feed(Input input) {
+  return [input](const FeedRequest& r) {
     Parcel parcel;
+    const int64_t length = 5 + r.mb % 3;
     for (const Port& port : r.ports) {
       const auto seed = uint64_t(r.mb);
-      if (port.name == "labels")
+      if (port.name == "weights")
+        parcel.values.push_back(Tensor::from<float>(
+            r.stream, std::vector<float>(size_t(kSamples * length), 1.0f / float(kSamples * length)),
+            {kSamples, length}));
+      else if (port.name == "labels" && input != Input::kPairs)
         parcel.values.push_back(random_ints(r.stream, {kSamples}, seed, 0, kClasses));
-      else if (images)
+      else if (input == Input::kImages)
         parcel.values.push_back(random(r.stream, {kSamples, kImage, kImage, 1}, seed));
       else
-        parcel.values.push_back(random_ints(r.stream, {kSamples, 5 + r.mb % 3}, seed, 0, 30));
+        parcel.values.push_back(random_ints(r.stream, {kSamples, length}, seed, 0, 30));
     }
     return parcel;
   };
@@ -129,11 +156,11 @@ Feed feed(bool images) {
 
 using Losses = std::map<std::pair<int, int64_t>, std::vector<float>>;  // by stage and step
 
-std::vector<std::vector<float>> trained(std::vector<StageNet> nets, const PlanOptions& plan, bool images,
+std::vector<std::vector<float>> trained(std::vector<StageNet> nets, const PlanOptions& plan, Input input,
                                         Losses* losses = nullptr) {
   Trained t = make_trained(std::move(nets), plan);
   RunOptions o = run_options(t.streams[0].is_cpu() ? 4 : 2, kSamples);
-  o.feed = feed(images);
+  o.feed = feed(input);
   o.on_losses = [&](const StepLosses& l) {
     if (losses != nullptr) (*losses)[{l.stage, l.step}] = l.values;
   };
@@ -151,9 +178,8 @@ TEST_P(Networks, EveryModeOfLocalLearningGivesTheWeightsOfSequential) {
       if (!make) continue;
       const int stages = int(make().size());
       const auto run = [&](const char* schedule, const Placement& placement) {
-        return trained(make(),
-                       {.rule = "associated", .schedule = schedule, .placement = placement, .where = GetParam()},
-                       n.images);
+        return trained(
+            make(), {.rule = "associated", .schedule = schedule, .placement = placement, .where = GetParam()}, n.input);
       };
       const auto expected = run("associated", all_on_one(stages));
       Placement turns, halves;
@@ -175,7 +201,7 @@ TEST_P(Networks, SynchronousSchedulesGiveTheWeightsOfOneDevice) {
     const int stages = int(n.backprop().size());
     const auto run = [&](const char* schedule, const Placement& placement) {
       return trained(n.backprop(), {.schedule = schedule, .placement = placement, .mbs = 2, .where = GetParam()},
-                     n.images);
+                     n.input);
     };
     const auto expected = run("one_device", all_on_one(stages));
     Placement halves;
@@ -210,7 +236,7 @@ TEST_P(Networks, Bf16GivesNearlyTheFirstLossesOfF32AndOneSetOfBitsInEveryMode) {
              .schedule = local ? (split ? "associated_streaming" : "associated") : (split ? "gpipe" : "one_device"),
              .placement = split ? turns : all_on_one(stages),
              .where = GetParam()},
-            n.images, &losses);
+            n.input, &losses);
       };
       Losses expected, got, streamed;
       const auto f32 = run(wide[i], false, expected), bf16 = run(narrow[i], false, got);
