@@ -10,16 +10,18 @@
 
 namespace sluice::bench {
 
-/// The same work done by the library called bare.
+/// The same work done by the library called bare, or by our kernels one pass after another.
 struct Rival {
   std::string name;
-  std::function<void()> run;
+  std::function<void(CpuContext&)> run;
+  int64_t bytes = 0;  // that it moves; 0: unknown
 };
 
 struct Case {
   Cost cost;
   std::function<void(CpuContext&)> run;
   std::function<std::vector<Rival>()> rivals = {};  // made on the worker; may be empty
+  const char* ratio = "vs_bare";                    // the counter of the fastest one's time over ours
 };
 
 /// Tensors are made only when the row runs.
@@ -41,6 +43,7 @@ Tensor filled(const Stream& s, Shape shape, DType dtype = DType::kF32);
 // ---- the table, by concern ----
 std::vector<Row> convolution_rows();
 std::vector<Row> product_rows();
+std::vector<Row> auxiliary_rows();
 std::vector<Row> memory_rows();
 
 }  // namespace sluice::bench

@@ -56,7 +56,7 @@ class Candidates {
   std::vector<Rival> take() { return std::move(rivals_); }
 
  private:
-  std::function<void()> runner(const dnnl::primitive& primitive, const std::vector<Argument>& arguments) {
+  std::function<void(CpuContext&)> runner(const dnnl::primitive& primitive, const std::vector<Argument>& arguments) {
     struct Move {
       dnnl::reorder reorder;
       dnnl::memory from, to;
@@ -73,7 +73,7 @@ class Candidates {
       const dnnl::memory &from = a.output ? wanted : plain, &to = a.output ? plain : wanted;
       (a.output ? after : before).push_back({dnnl::reorder(from, to), from, to});
     }
-    return [engine = engine_, stream = stream_, primitive, before, after, bound]() mutable {
+    return [engine = engine_, stream = stream_, primitive, before, after, bound](CpuContext&) mutable {
       for (Move& m : before) m.reorder.execute(stream, m.from, m.to);
       primitive.execute(stream, bound);
       for (Move& m : after) m.reorder.execute(stream, m.from, m.to);
