@@ -31,6 +31,7 @@ using bench::StepBytes;
 struct Options {
   std::vector<std::string> models{"resnet18",  "resnet50",    "resnet152",       "vit",
                                   "mlp_mixer", "transformer", "transformer_base"};
+  std::vector<std::string> rules;  // none: all
   std::string json;
   int64_t batch = 16, rounds = 5;
   bool bytes_only = false;
@@ -266,7 +267,11 @@ void run(const Options& o) {
   for (const std::string& name : o.models) {
     const auto found = std::find_if(known.begin(), known.end(), [&](const Network& n) { return n.name == name; });
     if (found == known.end()) throw ConfigError(str("--models ", name, ": no such network"));
-    const nlohmann::ordered_json rows = report(*found, o);
+    Network n = *found;
+    std::erase_if(n.variants, [&](const Variant& v) {
+      return !o.rules.empty() && v.rule != "bp" && std::find(o.rules.begin(), o.rules.end(), v.rule) == o.rules.end();
+    });
+    const nlohmann::ordered_json rows = report(n, o);
     for (const auto& [key, figures] : rows.items()) all[str(name, ".", key)] = figures;
     if (!o.json.empty()) write_file(o.json, all.dump(2) + "\n");
   }
@@ -278,6 +283,7 @@ int main(int argc, char** argv) {
   Options o;
   CLI::App app{"Bytes kept for the backward pass, and step times, of backprop and of auxiliary activations."};
   app.add_option("--models", o.models, "networks to measure")->delimiter(',')->capture_default_str();
+  app.add_option("--rules", o.rules, "besides bp, the rules to measure; all where none is named")->delimiter(',');
   app.add_option("--batch", o.batch, "samples of a step")->check(CLI::Range(1, 4096))->capture_default_str();
   app.add_option("--rounds", o.rounds, "timed steps of each row")->check(CLI::Range(1, 1000))->capture_default_str();
   app.add_flag("--bytes-only", o.bytes_only, "dry runs alone");
