@@ -7,10 +7,10 @@ namespace sluice {
 
 /// Training normalises by the micro-batch's own mean and biased variance; the running statistics (momentum 0.1,
 /// unbiased variance) are updated once per micro-batch and used in evaluation. eps 1e-5. ReLU is part of the same pass,
-/// other activations are one of their own.
+/// other activations are one of their own. `variance` is what the running one starts with.
 class BatchNorm final : public Module {
  public:
-  BatchNorm(Init init, int64_t channels, Act act = Act::kNone);
+  BatchNorm(Init init, int64_t channels, Act act = Act::kNone, float variance = 1);
   Var forward(Ctx& c, const Var& x) const override {
     return activated(c, batch_norm(c, x, params_, act_ == Act::kRelu));
   }

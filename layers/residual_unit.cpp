@@ -4,6 +4,11 @@
 #include "engine/recompute.h"
 
 namespace sluice {
+namespace {
+
+float variance(const ResidualUnitConfig& c, bool runs_again) { return runs_again ? c.recomputed_variance : 1.0f; }
+
+}  // namespace
 
 ResidualUnit::ResidualUnit(const Init& init, const ResidualUnitConfig& c)
     : recompute_(c.recompute),
@@ -13,20 +18,21 @@ ResidualUnit::ResidualUnit(const Init& init, const ResidualUnitConfig& c)
                       {.stride = c.bottleneck ? 1 : c.stride, .padding = c.bottleneck ? 0 : 1},
                       c.first_biases,
                       c.rule},
-             .bn = {init.scope("bn1"), c.planes, Act::kRelu}},
+             .bn = {init.scope("bn1"), c.planes, Act::kRelu, variance(c, c.recompute)}},
       second_{.conv = {init.scope("conv2"),
                        {c.planes, c.planes, 3},
                        {.stride = c.bottleneck ? c.stride : 1, .padding = 1},
                        c.more_biases},
-              .bn = {init.scope("bn2"), c.planes, Act::kRelu}} {
+              .bn = {init.scope("bn2"), c.planes, Act::kRelu, variance(c, c.recompute && c.bottleneck)}} {
   if (c.bottleneck)  // where it runs again, the sum is outside
-    third_.emplace(Normed{.conv = {init.scope("conv3"), {c.planes, c.out(), 1}, {}, c.more_biases},
-                          .bn = {init.scope("bn3"), c.out(), c.recompute ? Act::kNone : Act::kRelu}});
+    third_.emplace(
+        Normed{.conv = {init.scope("conv3"), {c.planes, c.out(), 1}, {}, c.more_biases},
+               .bn = {init.scope("bn3"), c.out(), c.recompute ? Act::kNone : Act::kRelu, variance(c, c.recompute)}});
   if (!c.projects()) return;
   const Init path = init.scope("shortcut");
   projection_.emplace(
       Normed{.conv = {path.scope("conv"), {c.in, c.out(), 1}, {.stride = c.stride}, c.first_biases, c.rule},
-             .bn = {path.scope("bn"), c.out()}});
+             .bn = {path.scope("bn"), c.out(), Act::kNone, variance(c, c.recompute_projection)}});
 }
 
 Var ResidualUnit::shortcut(Ctx& c, const Var& x, const Tensor& residual) const {

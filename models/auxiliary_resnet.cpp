@@ -62,6 +62,7 @@ WeightRule rule_of(const AuxiliaryResnetConfig& c, const ResnetUnit& u) {
 
 ResidualUnitConfig unit_config(const AuxiliaryResnetConfig& c, const ResnetUnit& u) {
   const bool own = c.rule == ResnetRule::kResidual || (!u.head && !usual(c)) || u.alone;
+  const bool faithful = c.faithful && !usual(c);
   return {.in = u.in,
           .planes = u.planes,
           .bottleneck = counts_of(c).bottleneck,
@@ -69,8 +70,9 @@ ResidualUnitConfig unit_config(const AuxiliaryResnetConfig& c, const ResnetUnit&
           .rule = rule_of(c, u),
           .recompute = c.recompute,
           .recompute_projection = c.recompute && u.alone,
-          .first_biases = c.faithful && !usual(c) && own,
-          .more_biases = c.faithful && !usual(c) && c.recompute};
+          .first_biases = faithful && own,
+          .more_biases = faithful && c.recompute,
+          .recomputed_variance = faithful ? 0.0f : 1.0f};
 }
 
 /// A stage: its units, each with the auxiliary activation of its group.

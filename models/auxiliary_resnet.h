@@ -33,7 +33,9 @@ struct AuxiliaryResnetConfig {
   float scale = 100.0f, epsilon = 0.01f;  // as WeightRule
   bool recompute = false;                 // gradient checkpointing of the stem and of the units
   DType dtype = DType::kF32;              // of activations
-  bool faithful = false;  // biases in the convolutions that the authors wrote themselves; kSign: the sign of 0 forward
+  // Biases in the convolutions that the authors wrote themselves, running variances that start at 0 in the norms that
+  // run again; kSign: the sign of 0 forward.
+  bool faithful = false;
 };
 
 /// One unit, before it is made.

@@ -51,6 +51,30 @@ TEST(AuxiliaryResnetTest, EveryNetworkHasThePublishedParameterCount) {
   }
 }
 
+/// Running variances that start at 0, of all units.
+std::vector<std::string> zero_variances(const AuxiliaryResnetConfig& c) {
+  std::vector<std::string> paths;
+  for (const StageNet& s : auxiliary_resnet_backprop(c))
+    for (const ParamSpec& b : s.init.buffers())
+      if (b.path.ends_with("running_var") && b.initial.high == 0) paths.push_back(b.path);
+  return paths;
+}
+
+TEST(AuxiliaryResnetTest, FaithfulNormsThatTheAuthorsFusedStartWithoutVariance) {
+  for (const ResnetRule rule : {kResidual, kSign}) {
+    AuxiliaryResnetConfig basic = config(18, rule, kTwo, true), deep = config(50, rule, kTwo, true);
+    EXPECT_THAT(zero_variances(basic), testing::IsEmpty());
+    basic.faithful = deep.faithful = true;
+    const std::vector<std::string> one = zero_variances(basic), three = zero_variances(deep);
+    EXPECT_EQ(one.size(), 3u + 2 + 2 + 1) << "the first norm of every unit";
+    EXPECT_THAT(one, testing::Each(testing::EndsWith("bn1.running_var")));
+    EXPECT_EQ(three.size(), 3u * (1 + 3 + 4 + 6 + 2) + 1) << "all of a bottleneck, and the first one's projection";
+    EXPECT_EQ(std::count_if(three.begin(), three.end(), [](const auto& p) { return p.find("shortcut") != p.npos; }), 1);
+    basic.recompute = false;
+    EXPECT_THAT(zero_variances(basic), testing::IsEmpty()) << "nothing is fused";
+  }
+}
+
 TEST(AuxiliaryResnetTest, GroupsAreThePublishedOnes) {
   const std::vector<Strides> strides{kOne, kTwo, {3, 4, 2, 2}, {3, 4, 4, 2}, {3, 4, 6, 2}};
   const std::vector<std::pair<int, std::vector<Strides>>> groups{
