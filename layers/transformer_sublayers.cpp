@@ -32,6 +32,14 @@ Linear projection(const Init& init, const char* name, int64_t parts, const Trans
   return linear(init.scope(name), {parts * d, d}, {xavier(d, d), bias});
 }
 
+/// Of the projections to Q, K and V. The authors' first code fuses them, and multiplies their gradients by 100 without
+/// epsilon.
+WeightRule projection_rule(const AuxiliaryCoverage& a) {
+  WeightRule r = a.rule(4);
+  if (a.faithful && r.from == Auxiliary::kSign) r.scale = 100.0f / r.epsilon;
+  return r;
+}
+
 }  // namespace
 
 LayerNorm transformer_norm(const Init& init, const char* name, const TransformerLayerConfig& c) {
@@ -46,7 +54,7 @@ AttentionSublayer::AttentionSublayer(const Init& init, const TransformerLayerCon
   const int64_t d = c.width;
   expect_heads(init, d, c.heads);
   expect_dropout(init, dropout_);
-  const WeightRule rule = c.auxiliary.rule(4);
+  const WeightRule rule = projection_rule(c.auxiliary);
   if (to == AttentionTo::kMemory) {
     in_ = projection(init, "query", 1, c);
     in_.rule = declare_rule(init.scope("query"), rule, d);

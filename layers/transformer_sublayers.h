@@ -15,7 +15,8 @@ struct TransformerLayerConfig {
   bool final_norm = true;         // of an encoder: a last layer norm behind the residuals
   bool recompute = false;         // gradient checkpointing of attention
   AuxiliaryCoverage auxiliary{};  // 1: the second linear layer of the feed-forward half, 2: its first, 3: the output
-                                  // projection of attention, 4: those to Q, K and V
+                                  // projection of attention, 4: those to Q, K and V. faithful: their gradients from
+                                  // signs are multiplied by 100 alone, whatever scale and epsilon
   bool standard = false;  // norms as PyTorch's, biases that start apart; else as the associated-learning papers'
                           // code: norms divide by the unbiased deviation + 1e-6, and the biases of Q, K, V and
                           // the output start as clones of one draw of U(+-1/sqrt(d))

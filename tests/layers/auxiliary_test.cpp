@@ -1,6 +1,7 @@
 // Linear layers whose weight gradient comes from auxiliary activations: the worked examples of the method, exact
 // gradients of inputs, biases and the learned vector, and what is kept.
 #include <cmath>
+#include <map>
 
 #include "kernels/common/bits.h"
 #include "layers/dense.h"
@@ -104,11 +105,13 @@ TEST_P(AuxiliaryTest, FaithfulForwardDiffersFromItsBackwardAtZero) {
   expect_close(step.dw, kDwSign, 1e-6);
 }
 
-TEST_P(AuxiliaryTest, ScaleAndEpsilonMultiplyTheGradient) {
-  const Step step(Stream(device()), {.from = Auxiliary::kSign, .scale = 100, .epsilon = 1});
+TEST_P(AuxiliaryTest, AScaleMultipliesTheGradientAlone) {
+  const Step step(Stream(device()), {.from = Auxiliary::kSign, .scale = 100 / 0.01f});
+  expect_close(step.y, {5.52, -0.5, 1.48, 1.52}, 1e-6);
   Values expected;
   for (const double v : kDwSign) expected.push_back(100 * v);  // the authors' fused projections
-  expect_close(step.dw, expected, 1e-6);
+  EXPECT_EQ(step.dw, expected);
+  expect_exact_rest(step);
 }
 
 TEST_P(AuxiliaryTest, BiasKeepsNothingAndGivesTheWorkedExample) {
@@ -198,6 +201,41 @@ TEST_P(AuxiliaryTest, AnEncodersExactGradientsFollowFiniteDifferences) {
     check_gradients(s, init, {random(s, {kSamples, kLength, kWidth}, 1)},
                     [&](Ctx& c, const std::vector<Var>& in) { return block.forward(c, in[0]); },
                     {.step = 1e-3, .probes = 4, .params = "bias"});
+  }
+}
+
+/// Gradients of a block by name, after one step with a loss whose gradient is random.
+std::map<std::string, Values> gradients_of(const Stream& s, const TransformerLayerConfig& config) {
+  Init init;
+  const TransformerEncoder block(init.scope("f"), config);
+  Arena arena(s, init, 1);
+  Ledger ledger;
+  Tape tape;
+  Ctx c{.stream = s, .weights = arena.weights(), .arena = arena, .ledger = ledger, .tape = &tape, .training = true};
+  const Shape shape{kSamples, kLength, kWidth};
+  const Var y = block.forward(c, tape.leaf(random(s, shape, 1)));
+  BackwardCtx b{.stream = s, .weights = arena.weights(), .arena = arena, .ledger = ledger};
+  tape.backward({{y, random(s, shape, 2)}}, b);
+  arena.finish_grads(s);
+  std::map<std::string, Values> all;
+  for (size_t i = 0; i < arena.specs().size(); ++i)
+    all[arena.specs()[i].path] = to_double(s, arena.grads().flat_view(arena.offset(int(i)), arena.specs()[i].shape));
+  return all;
+}
+
+TEST_P(AuxiliaryTest, FaithfulProjectionsToQueriesKeysAndValuesTakeAHundredWithoutEpsilon) {
+  const Stream s(device());
+  for (const float epsilon : {0.01f, 0.02f}) {
+    TransformerLayerConfig config = covered(Auxiliary::kSign, 4, epsilon);
+    const auto usual = gradients_of(s, config);
+    config.auxiliary.faithful = true;
+    const auto faithful = gradients_of(s, config);
+    for (const auto& [path, values] : usual) {
+      SCOPED_TRACE(path);
+      Values expected = values;
+      for (double& v : expected) v *= path == "f.qkv.weight" ? 1.0 / double(epsilon) : 1.0;
+      expect_close(faithful.at(path), expected, 1e-6);
+    }
   }
 }
 
