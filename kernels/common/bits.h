@@ -41,9 +41,9 @@ inline uint8_t positive_bits(const float (&v)[8]) {
 }
 
 /// f(i, count) for the eights from `begin`, a multiple of 8, to `end`; count is a constant 8 but for the last, so that
-/// loops over it vectorise.
+/// loops over it vectorise. Inline, or what f refers to is read again after each byte that it writes.
 template <class F>
-void for_eights(int64_t begin, int64_t end, F&& f) {
+[[gnu::always_inline]] inline void for_eights(int64_t begin, int64_t end, F&& f) {
   int64_t i = begin;
   for (; i + 8 <= end; i += 8) f(i, std::integral_constant<int64_t, 8>());
   if (i < end) f(i, end - i);
