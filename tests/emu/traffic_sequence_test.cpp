@@ -6,6 +6,7 @@
 #include "kernels/layer_norm.h"
 #include "kernels/lstm_cell.h"
 #include "kernels/masked_mean.h"
+#include "kernels/positional_encoding.h"
 #include "kernels/slice_tokens.h"
 #include "kernels/token_mask.h"
 #include "kernels/transpose_ids.h"
@@ -148,6 +149,43 @@ TEST_P(SequenceTrafficTest, Attention) {
   expect_traffic(
       kernels::Attention{.qkv = qkv.cref(), .mask = mask.cref(), .y = y.ref(), .lse = lse.ref(), .settings = settings},
       {.loads = 3, .why = "each block of 32 queries reads K and V, and Q once for each block of keys"});
+}
+
+TEST_P(SequenceTrafficTest, AttentionOverAnotherSequence) {
+  constexpr int64_t kSamples = 2, kQueries = 20, kKeys = 40, kHeads = 2, kWidth = 12;
+  const Tensor q = random({kSamples, kQueries, kWidth}), kv = random({kSamples, kKeys, 2 * kWidth}, 2);
+  const Tensor y = random(q.shape(), 3), dy = random(q.shape(), 4), lse = floats({kSamples, kHeads, kQueries}, 5);
+  const Tensor dq = empty(q.shape()), dkv = empty(kv.shape());
+  const kernels::AttentionSettings settings{.heads = kHeads};
+  constexpr int64_t kNumbers = kSamples * kQueries * kHeads * 4;
+  expect_traffic(
+      kernels::Attention{.qkv = q.cref(), .kv = kv.cref(), .y = y.ref(), .lse = lse.ref(), .settings = settings},
+      {.loads = 3, .why = "Q once for each block of keys"});
+  expect_traffic(kernels::AttentionGrad{.qkv = q.cref(),
+                                        .kv = kv.cref(),
+                                        .y = y.cref(),
+                                        .lse = lse.cref(),
+                                        .dy = dy.cref(),
+                                        .dqkv = dq.ref(),
+                                        .dkv = dkv.ref(),
+                                        .settings = settings},
+                 {.read = q.bytes() + kv.bytes() + 2 * dy.bytes() + lse.bytes() + 2 * kNumbers,
+                  .written = kNumbers,
+                  .loads = 8,
+                  .why = "dQ has a pass of its own, dK and dV another; a number a row goes through the workspace"});
+}
+
+TEST_P(SequenceTrafficTest, AttentionOverEarlierPositions) {
+  constexpr int64_t kSamples = 2, kLength = 40, kHeads = 2, kWidth = 12;
+  const Tensor qkv = random({kSamples, kLength, 3 * kWidth}), y = empty({kSamples, kLength, kWidth});
+  expect_traffic(kernels::Attention{.qkv = qkv.cref(), .y = y.ref(), .settings = {.heads = kHeads, .causal = true}},
+                 {.loads = 3, .why = "each block of 32 queries reads the K and V before its end"});
+}
+
+TEST_P(SequenceTrafficTest, PositionalEncoding) {
+  const Tensor x = random({3, 5, 14}), y = empty(x.shape());
+  for (const bool positions : {true, false})
+    expect_traffic(kernels::PositionalEncoding{.x = x.cref(), .y = y.ref(), .scale = 2, .positions = positions});
 }
 
 }  // namespace
