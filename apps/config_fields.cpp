@@ -197,6 +197,12 @@ const std::vector<ConfigAlias>& config_aliases() {
       {"head", "n_heads"},
       {"num_layers", "n_layers"},
       {"drop_p", "dropout"},
+      {"learning_rule", "rule"},
+      {"dataset", "data"},
+      {"dataset_name", "data"},
+      {"dataset_path", "data_dir"},
+      {"model_name", "model"},
+      {"ARA_stride", "ara_stride"},
   };
   return aliases;
 }

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "apps/commands.h"
+#include "apps/curves.h"
 #include "apps/indicators.h"
 #include "kernels/common/error.h"
 
@@ -27,10 +28,30 @@ void run_gnuplot(const std::string& program) {
     throw Error("gnuplot failed; where it is missing, install it (Debian: gnuplot-nox)");
 }
 
+void expect_picture(const std::string& out) {
+  if (out.find('\'') != std::string::npos) throw ConfigError(str("--out ", out, ": a path with a quote"));
+  if (!out.ends_with(".png") && !out.ends_with(".svg"))
+    throw ConfigError(str("--out ", out, ": expected a name that ends in .png or .svg"));
+}
+
+struct CurvesOptions {
+  std::vector<std::string> runs;
+  std::string column = "loss", out = "curves.svg";
+};
+
+void plot_curves(const CurvesOptions& o) {
+  expect_picture(o.out);
+  std::vector<Curve> curves;
+  for (const std::string& run : o.runs) {
+    if (run.find('\'') != std::string::npos) throw ConfigError(str(run, ": a path with a quote"));
+    curves.push_back(read_curve(run, o.column));
+  }
+  run_gnuplot(curves_plot(curves, o.column, o.out));
+  fmt::print("{}: {} of {} runs\n", o.out, o.column, curves.size());
+}
+
 void plot_indicator(const PlotOptions& o) {
-  if (o.out.find('\'') != std::string::npos) throw ConfigError(str("--out ", o.out, ": a path with a quote"));
-  if (!o.out.ends_with(".png") && !o.out.ends_with(".svg"))
-    throw ConfigError(str("--out ", o.out, ": expected a name that ends in .png or .svg"));
+  expect_picture(o.out);
   const NpyArray a = read_npy(o.file);
   int64_t positive = 0;
   double sum = 0;
@@ -58,6 +79,14 @@ void add_plot(CLI::App& app) {
       ->capture_default_str();
   indicator->add_option("--bins", o->bins, "parts of the range")->check(CLI::Range(2, 100000))->capture_default_str();
   indicator->callback([o] { plot_indicator(*o); });
+  CLI::App* curves =
+      plot->add_subcommand("curves", "A column of several runs' metrics over their steps, as PNG or SVG");
+  auto c = std::make_shared<CurvesOptions>();
+  curves->add_option("runs", c->runs, "run directories of `sluice train --out`")->required();
+  curves->add_option("--column", c->column, "of metrics.csv: loss, test_accuracy, test_loss, ...")
+      ->capture_default_str();
+  curves->add_option("--out", c->out, "the picture, .png or .svg")->capture_default_str();
+  curves->callback([c] { plot_curves(*c); });
 }
 
 }  // namespace sluice

@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
+#include "apps/curves.h"
 #include "kernels/common/error.h"
 #include "tests/support/temp_dir.h"
 
@@ -96,6 +99,25 @@ TEST(IndicatorsTest, HistogramLeavesOutWhatLiesOutside) {
   EXPECT_THAT(plot, HasSubstr("set logscale y"));
   EXPECT_EQ(std::count(plot.begin(), plot.end(), '\n'), 12 + 3 + 1) << "empty parts are not drawn";
   EXPECT_THAT(histogram_plot({1}, 1, "x.png"), HasSubstr("pngcairo"));
+}
+
+TEST(CurvesTest, AreReadByTheHeaderAndDrawnByName) {
+  const TempDir dir;
+  const std::filesystem::path run = dir.path() / "aba4";
+  std::filesystem::create_directory(run);
+  const auto write = [&](const std::string& text) { std::ofstream(run / "metrics.csv") << text; };
+  EXPECT_THAT([&] { read_curve(run, "loss"); }, testing::ThrowsMessage<DataError>(HasSubstr("cannot be read")));
+  write("step,loss,test_accuracy\n10,2.5,\n20,2.25,0.5\n");
+  const Curve loss = read_curve(run / "", "loss");
+  EXPECT_EQ(loss.name, "aba4");
+  EXPECT_THAT(loss.points, ElementsAre(std::pair(10.0, 2.5), std::pair(20.0, 2.25)));
+  EXPECT_THAT(read_curve(run, "test_accuracy").points, ElementsAre(std::pair(20.0, 0.5)));
+  EXPECT_THAT([&] { read_curve(run, "f1"); }, testing::ThrowsMessage<DataError>(HasSubstr("step,loss,test_accuracy")));
+  write("step,loss,test_accuracy\n10,2.5,\n");
+  EXPECT_THAT([&] { read_curve(run, "test_accuracy"); }, testing::ThrowsMessage<DataError>(HasSubstr("no value yet")));
+  const std::string plot = curves_plot({loss, {"bp", {{10, 1}}}}, "loss", "x.svg");
+  EXPECT_THAT(plot, HasSubstr("title 'aba4', '-' using"));
+  EXPECT_THAT(plot, HasSubstr("10 2.5\n20 2.25\ne\n10 1\ne\n"));
 }
 
 }  // namespace

@@ -156,7 +156,7 @@ TEST_P(SequenceTrafficTest, AttentionOverAnotherSequence) {
   const Tensor q = random({kSamples, kQueries, kWidth}), kv = random({kSamples, kKeys, 2 * kWidth}, 2);
   const Tensor y = random(q.shape(), 3), dy = random(q.shape(), 4), lse = floats({kSamples, kHeads, kQueries}, 5);
   const Tensor dq = empty(q.shape()), dkv = empty(kv.shape());
-  const kernels::AttentionSettings settings{.heads = kHeads};
+  const kernels::AttentionSettings settings{.heads = kHeads, .key = {1, 2}};
   constexpr int64_t kNumbers = kSamples * kQueries * kHeads * 4;
   expect_traffic(
       kernels::Attention{.qkv = q.cref(), .kv = kv.cref(), .y = y.ref(), .lse = lse.ref(), .settings = settings},
@@ -178,8 +178,9 @@ TEST_P(SequenceTrafficTest, AttentionOverAnotherSequence) {
 TEST_P(SequenceTrafficTest, AttentionOverEarlierPositions) {
   constexpr int64_t kSamples = 2, kLength = 40, kHeads = 2, kWidth = 12;
   const Tensor qkv = random({kSamples, kLength, 3 * kWidth}), y = empty({kSamples, kLength, kWidth});
-  expect_traffic(kernels::Attention{.qkv = qkv.cref(), .y = y.ref(), .settings = {.heads = kHeads, .causal = true}},
-                 {.loads = 3, .why = "each block of 32 queries reads the K and V before its end"});
+  expect_traffic(
+      kernels::Attention{.qkv = qkv.cref(), .y = y.ref(), .settings = {.heads = kHeads, .key = {1, 2}, .causal = true}},
+      {.loads = 3, .why = "each block of 32 queries reads the K and V before its end"});
 }
 
 TEST_P(SequenceTrafficTest, PositionalEncoding) {
