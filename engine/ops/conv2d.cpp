@@ -159,9 +159,9 @@ Prepared prepare(Ctx& c, const Tensor& x, const Conv2dParams& p, bool keep) {
   const Shape& w = p.weight.shape;
   if (p.rule.from != Auxiliary::kNone && p.spec.groups != 1) throw ConfigError("conv2d: a weight rule needs 1 group");
   if (p.rule.from == Auxiliary::kSign) {
-    Signed with = add_sign(c, x, p.rule, keep);
-    in.x = std::move(with.value);
-    in.bits = std::move(with.bits);
+    in.x = c.empty(x.shape(), x.dtype());
+    if (keep) in.bits = c.empty({packed_bytes(x.numel())}, DType::kU8);
+    add_sign(c, x, p.rule, in.x, in.bits);
   }
   if (p.rule.from == Auxiliary::kBias) {  // the bias of a pixel that all taps of its filter see
     const int64_t taps = w[0] * w[1] * w[2];

@@ -14,16 +14,11 @@ float sign_of_zero(const WeightRule& rule) { return rule.after_relu || rule.fait
 
 }  // namespace
 
-Signed add_sign(const Ctx& c, const Tensor& x, const WeightRule& rule, bool keep) {
-  Signed s{c.empty(x.shape(), x.dtype()), {}};
-  if (keep) s.bits = c.empty({packed_bytes(x.shape().numel())}, DType::kU8);
-  launch(kernels::AddSign{.x = x.cref(),
-                          .y = s.value.ref(),
-                          .bits = s.bits.ref(),
-                          .epsilon = rule.epsilon,
-                          .of_zero = sign_of_zero(rule)},
-         c.stream);
-  return s;
+void add_sign(const Ctx& c, const Tensor& x, const WeightRule& rule, const Tensor& y, const Tensor& bits) {
+  launch(
+      kernels::AddSign{
+          .x = x.cref(), .y = y.ref(), .bits = bits.ref(), .epsilon = rule.epsilon, .of_zero = sign_of_zero(rule)},
+      c.stream);
 }
 
 EightBits::EightBits(const Ctx& c, const Tensor& x)

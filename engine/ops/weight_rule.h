@@ -5,11 +5,8 @@
 
 namespace sluice {
 
-/// x + epsilon sign(x), and the packed signs where they are wanted.
-struct Signed {
-  Tensor value, bits;
-};
-Signed add_sign(const Ctx& c, const Tensor& x, const WeightRule& rule, bool keep);
+/// y = x + epsilon sign(x), and the packed signs where `bits` are defined.
+void add_sign(const Ctx& c, const Tensor& x, const WeightRule& rule, const Tensor& y, const Tensor& bits);
 
 /// A tensor in 8 bits (kEightBits); undefined until it is made.
 struct EightBits {
