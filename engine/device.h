@@ -17,6 +17,8 @@ struct Device {
   auto operator<=>(const Device&) const = default;
   std::string text() const;  // "cpu:0"
   bool is_cpu() const { return kind == DeviceKind::kCpu; }
+  /// Bytes that a kernel may write so that the next one still finds them near: in a core's cache, in a GPU's.
+  int64_t near_bytes() const { return is_cpu() ? int64_t{256} << 10 : int64_t{16} << 20; }
 };
 
 /// Parses "cpu:0", "cuda:1", "cpu" (= cpu:0). Throws ConfigError.

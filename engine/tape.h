@@ -15,7 +15,8 @@ namespace sluice {
 /// A value in a forward pass: a tensor and, where a gradient can flow to it, its place on the tape.
 struct Var {
   Tensor value;
-  int node = -1;  // -1: a constant of this tape
+  int node = -1;      // -1: a constant of this tape
+  Tensor positive{};  // where a ReLU made the value and keeps them: the bits of value > 0 (kernels/common/bits.h)
   const Shape& shape() const { return value.shape(); }
 };
 

@@ -121,30 +121,27 @@ void indicate_rows(Ctx& c, const Tensor& x, const WeightRule& rule) {
     indicate(c, x, rule, rows, {.vector = {{vectors.as<float>() + g * in, {in}, DType::kF32}}});
 }
 
-constexpr int64_t kNear = int64_t{256} << 10;    // bytes of x + a between the pass that makes it and the product
-constexpr int64_t kResident = int64_t{1} << 20;  // bytes of weights that stay in a core's cache from piece to piece
-
-/// Rows of x + a that are made at a time. On a CPU a product soon after finds them near the core, and the whole is
-/// never in memory: a step of MLP-Mixer with asa4 takes 2 % less (batch 16, one core, 61 paired rounds).
-/// Large weights would be read again for each piece, and a GPU wants all rows at once.
+/// Rows of x + a that are made at a time. A product soon after finds them near, and the whole is never in memory: a
+/// step of MLP-Mixer with asa4 takes 2 % less (batch 16, one core, 61 paired rounds). Weights that do not stay near
+/// would be read again for each piece.
 int64_t rows_at_once(const Ctx& c, const Tensor& x, int64_t outputs) {
-  const int64_t row = x.shape().cols() * size_of(x.dtype());
-  if (!c.stream.is_cpu() || outputs * row > kResident) return x.shape()[0];
-  return std::max<int64_t>(8, kNear / std::max<int64_t>(1, row) / 8 * 8);  // their bits are whole bytes
+  const int64_t row = x.shape().cols() * size_of(x.dtype()), near = c.stream.device().near_bytes();
+  if (outputs * row > 4 * near) return x.shape()[0];
+  return std::max<int64_t>(8, near / std::max<int64_t>(1, row) / 8 * 8);  // their bits are whole bytes
 }
 
 /// `product` of x + epsilon sign(x). Gives the packed signs, where they are wanted.
 Tensor sign_product(const Ctx& c, const Tensor& x, const WeightRule& rule, kernels::Matmul product, const Tensor& y,
-                    bool keep) {
+                    bool wanted) {
   const int64_t rows = x.shape()[0], cols = x.shape()[1];
   const int64_t piece = std::min(rows, rows_at_once(c, x, y.shape()[1]));
-  const Tensor bits = keep ? c.empty({packed_bytes(x.numel())}, DType::kU8) : Tensor();
+  const Tensor bits = wanted ? c.empty({packed_bytes(x.numel())}, DType::kU8) : Tensor();
   const Tensor sums = c.empty({piece, cols}, x.dtype());
   for (int64_t first = 0; first < rows; first += piece) {
     const int64_t count = std::min(piece, rows - first);
     const Tensor some = sums.rows(0, count);
     add_sign(c, x.rows(first, count), rule, some,
-             keep ? bits.rows(first * cols / 8, packed_bytes(count * cols)) : Tensor());
+             wanted ? bits.rows(first * cols / 8, packed_bytes(count * cols)) : Tensor());
     product.x = some.cref();
     product.y = y.rows(first, count).ref();
     launch(product, c.stream);
@@ -170,7 +167,7 @@ Var matmul(Ctx& c, const Var& x, const Linear& l) {
                                 .act = split ? Act::kNone : l.act,
                                 .w_version = w.version};
   if (l.rule.from == Auxiliary::kSign)
-    signs = sign_product(c, as_rows(x.value), l.rule, product, as_rows(y), record);
+    signs = sign_product(c, as_rows(x.value), l.rule, product, as_rows(y), record && !x.positive.defined());
   else
     launch(product, c.stream);
   Tensor kept = y;
@@ -183,13 +180,16 @@ Var matmul(Ctx& c, const Var& x, const Linear& l) {
   f->linear = l;
   f->input = x.shape();
   if (l.rule.from == Auxiliary::kNone) f->x = c.save(SaveKind::kActivation, x.value);
-  if (l.rule.from == Auxiliary::kSign) f->x = c.save(SaveKind::kBits, signs);
+  if (l.rule.from == Auxiliary::kSign) f->x = c.save(SaveKind::kBits, x.positive.defined() ? x.positive : signs);
   if (l.rule.from == Auxiliary::kEightBits) f->eight_bits = EightBits(c, x.value);
+  Tensor positive;
   if (l.act == Act::kRelu)
-    f->kept = c.save(SaveKind::kBits, positive_bits(c, y));
+    f->kept = c.save(SaveKind::kBits, positive = positive_bits(c, y));
   else if (l.act != Act::kNone)
     f->kept = c.save(SaveKind::kActivation, kept);
-  return c.tape->record(std::move(f), y, {x}, true);
+  Var out = c.tape->record(std::move(f), y, {x}, true);
+  out.positive = std::move(positive);
+  return out;
 }
 
 }  // namespace sluice

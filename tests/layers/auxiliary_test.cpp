@@ -105,6 +105,54 @@ TEST_P(AuxiliaryTest, FaithfulForwardDiffersFromItsBackwardAtZero) {
   expect_close(step.dw, kDwSign, 1e-6);
 }
 
+TEST_P(AuxiliaryTest, ALayerBehindAReluSharesItsBits) {
+  const Stream s(device());
+  const auto run = [&](bool share) {
+    Init init;
+    const Dense wide(init.scope("wide"), 6, 21, Act::kRelu);
+    const Dense narrow(init.scope("narrow"), 21, 4, Act::kNone, DenseStart::kFanIn,
+                       {.from = Auxiliary::kSign, .after_relu = true});
+    Arena arena(s, init, 1);
+    Ledger ledger;
+    Tape tape;
+    Ctx c{.stream = s, .weights = arena.weights(), .arena = arena, .ledger = ledger, .tape = &tape, .training = true};
+    const Var x = tape.leaf(random(s, {5, 6}, 1));
+    Var hidden = wide.forward(c, x);
+    if (!share) hidden.positive = {};
+    const Var y = narrow.forward(c, hidden);
+    EXPECT_EQ(ledger.bytes(SaveKind::kBits), (share ? 1 : 2) * packed_bytes(5 * 21));
+    BackwardCtx b{.stream = s, .weights = arena.weights(), .arena = arena, .ledger = ledger};
+    tape.backward({{y, random(s, {5, 4}, 2)}}, b);
+    arena.finish_grads(s);
+    EXPECT_EQ(ledger.bytes(), 0);
+    return std::pair{to_double(s, arena.grads()), to_double(s, tape.take_grad(x))};
+  };
+  EXPECT_EQ(run(true), run(false));
+}
+
+TEST_P(AuxiliaryTest, MoreRowsThanStayNearGiveTheSameBits) {
+  const Stream s(device());
+  if (!device().is_cpu()) GTEST_SKIP() << "16 MiB of a GPU take an emulated one minutes";
+  const int64_t rows = 3 * device().near_bytes() / (64 * 4) / 2 + 5, some = 24;
+  Init init;
+  const Dense layer(init.scope("fc"), 64, 8, Act::kNone, DenseStart::kFanIn, {.from = Auxiliary::kSign});
+  Arena arena(s, init, 1);
+  Ledger ledger;
+  const Tensor x = random(s, {rows, 64}, 1);
+  const auto run = [&](const Tensor& of) {
+    Tape tape;
+    Ctx c{.stream = s, .weights = arena.weights(), .arena = arena, .ledger = ledger, .tape = &tape, .training = true};
+    const std::vector<double> y = to_double(s, layer.forward(c, tape.leaf(of)).value);
+    EXPECT_EQ(ledger.bytes(SaveKind::kBits), packed_bytes(of.numel()));
+    return y;
+  };
+  const std::vector<double> all = run(x);
+  for (const int64_t first : {int64_t{0}, rows - some}) {
+    const std::vector<double> alone = run(x.rows(first, some));
+    expect_close({all.begin() + first * 8, all.begin() + (first + some) * 8}, alone, 1e-6);
+  }
+}
+
 TEST_P(AuxiliaryTest, AScaleMultipliesTheGradientAlone) {
   const Step step(Stream(device()), {.from = Auxiliary::kSign, .scale = 100 / 0.01f});
   expect_close(step.y, {5.52, -0.5, 1.48, 1.52}, 1e-6);
