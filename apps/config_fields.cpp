@@ -141,7 +141,8 @@ const std::vector<ConfigField>& config_fields() {
           {"cores_per_device", "cores of each CPU device; 0: an even share of all; part of the numerics",
            &C::cores_per_device, true},
           {"schedule",
-           "auto, one_device, naive_split, gpipe, one_f_one_b, associated, associated_streaming, associated_m or "
+           "auto, one_device, naive_split, gpipe, one_f_one_b, interleaved, zb_h1, zb_h2, associated, "
+           "associated_streaming, associated_m or "
            "associated_p (the original's threaded modes); auto streams al and scpl",
            &C::schedule, false},
           {"placement",

@@ -17,6 +17,16 @@ Plan gpipe(const Placement& placement, int mbs);
 /// One forward, one backward, with a flush at each step (Narayanan et al. 2021, "1F1B"): worker w of n keeps at most
 /// n - w micro-batches in flight. Gradients are added in the order 0 .. mbs - 1.
 Plan one_f_one_b(const Placement& placement, int mbs);
+/// 1F1B where each of p workers has v stages, stage s on worker s mod p (Narayanan et al. 2021, "interleaved"): fills
+/// and drains take a v-th of the time, for more activations, (2 (p - w - 1) + (v - 1) p + 1) / v micro-batches' worth.
+/// mbs is a multiple of p. Gradients are added in the order 0 .. mbs - 1.
+Plan interleaved(const Placement& placement, int mbs);
+/// Backward in halves, weight gradients where 1F1B would wait (Qi et al. 2024, "ZB-H1"): a third of 1F1B's bubble where
+/// forward and both halves take as long, and never more activations than 1F1B, where a half backward keeps half.
+/// Gradients are added in the order 0 .. mbs - 1.
+Plan zb_h1(const Placement& placement, int mbs);
+/// The same with nearly twice the activations ("ZB-H2"): no bubble between a worker's first and last action of a step.
+Plan zb_h2(const Placement& placement, int mbs);
 /// Associated learning on one worker, stage by stage: forward, backward, update.
 Plan associated(const Placement& placement, int mbs);
 /// Associated learning streamed: stage s works on step k - lag(s), where lag grows by one wherever the worker changes,

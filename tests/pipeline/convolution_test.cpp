@@ -39,7 +39,7 @@ TEST_P(Convolutions, SynchronousSchedulesGiveTheWeightsOfOneDevice) {
                                         {.schedule = schedule, .placement = placement, .mbs = 2, .where = GetParam()}));
   };
   const auto expected = run("one_device", all_on_one(5));
-  for (const char* schedule : {"naive_split", "gpipe", "one_f_one_b"})
+  for (const char* schedule : {"naive_split", "gpipe", "one_f_one_b", "zb_h1"})
     for (const Placement& placement : {Placement{0, 1, 1, 1, 1}, Placement{0, 1, 2, 2, 3}}) {
       SCOPED_TRACE(testing::Message() << schedule << " on " << count_workers(placement) << " workers");
       EXPECT_EQ(run(schedule, placement), expected);

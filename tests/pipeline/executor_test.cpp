@@ -29,12 +29,19 @@ TEST_P(Executor, SynchronousSchedulesGiveTheWeightsOfOneDevice) {
   const int mbs = 4;
   Trained one = make_trained(net(), "one_device", all_on_one(3), mbs);
   const auto expected = weights_after(one, long_run());
-  for (const char* schedule : {"naive_split", "gpipe", "one_f_one_b"})
+  for (const char* schedule : {"naive_split", "gpipe", "one_f_one_b", "zb_h1", "zb_h2"})
     for (const Placement& placement : {Placement{0, 1, 2}, Placement{0, 0, 1}, Placement{0, 1, 1}}) {
       SCOPED_TRACE(testing::Message() << schedule << " on " << count_workers(placement) << " workers");
       Trained t = make_trained(net(), schedule, placement, mbs);
       EXPECT_EQ(weights_after(t, long_run()), expected);
     }
+}
+
+TEST_P(Executor, InterleavedStagesGiveTheWeightsOfOneDevice) {
+  const int mbs = 4;
+  Trained one = make_trained(net({.stages = 4}), "one_device", all_on_one(4), mbs);
+  Trained two = make_trained(net({.stages = 4}), "interleaved", {0, 1, 0, 1}, mbs);
+  EXPECT_EQ(weights_after(two, long_run()), weights_after(one, long_run()));
 }
 
 TEST_P(Executor, TheSerialOrderGivesTheSameWeights) {

@@ -15,6 +15,7 @@ struct Case {
   Placement placement;
 };
 const std::vector<Case> kCases = {{"one_f_one_b", false, {0, 1, 2}},
+                                  {"zb_h1", false, {0, 1, 2}},
                                   {"gpipe", false, {0, 0, 1}},
                                   {"associated_streaming", true, {0, 1, 0}},
                                   {"associated_m", true, {0, 1, 0}}};

@@ -206,7 +206,7 @@ TEST_P(Networks, SynchronousSchedulesGiveTheWeightsOfOneDevice) {
     const auto expected = run("one_device", all_on_one(stages));
     Placement halves;
     for (int s = 0; s < stages; ++s) halves.push_back(2 * s >= stages);
-    for (const char* schedule : {"naive_split", "gpipe", "one_f_one_b"}) {
+    for (const char* schedule : {"naive_split", "gpipe", "one_f_one_b", "zb_h2"}) {
       SCOPED_TRACE(testing::Message() << n.name << ", " << schedule);
       EXPECT_EQ(run(schedule, halves), expected);
       if (GetParam() == Where::kCpu) {

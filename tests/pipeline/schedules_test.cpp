@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "pipeline/simulate.h"
 #include "pipeline/transfers.h"
 
@@ -42,6 +44,86 @@ TEST(Schedules, OneForwardOneBackward) {
 
 TEST(Schedules, OneForwardOneBackwardWithFewerMicroBatchesThanStages) {
   EXPECT_EQ(to_text(one_f_one_b(one_each(3), 1)), "| F0.0 D0.0 U0 * 1 |\n| F1.0 D1.0 U1 * 1 |\n| F2.0 D2.0 U2 * 1 |\n");
+}
+
+TEST(Schedules, Interleaved) {
+  EXPECT_EQ(to_text(interleaved({0, 1, 0, 1}, 2)),
+            "| F0.0 F0.1 F2.0 F2.1 D2.0 D2.1 D0.0 D0.1 U0 U2 * 2 |\n"
+            "| F1.0 F1.1 F3.0 D3.0 F3.1 D3.1 D1.0 D1.1 U1 U3 * 2 |\n");
+  EXPECT_EQ(interleaved(one_each(3), 2), one_f_one_b(one_each(3), 2));
+  EXPECT_THROW(interleaved({0, 0, 1, 1}, 2), ScheduleError);
+  EXPECT_THROW(interleaved({0, 1, 0}, 2), ScheduleError);
+  EXPECT_THROW(interleaved({0, 1, 0, 1}, 3), ScheduleError);
+}
+
+TEST(Schedules, ZeroBubble) {
+  EXPECT_EQ(to_text(zb_h1(one_each(2), 3)),
+            "| F0.0 F0.1 B0.0 W0.0 B0.1 F0.2 W0.1 B0.2 W0.2 U0 * 3 |\n"
+            "| F1.0 B1.0 F1.1 B1.1 W1.0 W1.1 F1.2 B1.2 W1.2 U1 * 3 |\n");
+  EXPECT_EQ(to_text(zb_h2({0, 0, 1}, 2)),
+            "| F0.0 F1.0 F0.1 F1.1 B1.0 B0.0 W1.0 W0.0 B1.1 B0.1 W1.1 W0.1 U0 U1 * 2 |\n"
+            "| F2.0 B2.0 F2.1 B2.1 W2.0 W2.1 U2 * 2 |\n");
+}
+
+/// Of one step where a forward and each half of a backward take 1 for a whole worker.
+struct Played {
+  double longest = 0, makespan = 0;  // the former of a worker, from its first action to its last
+  std::vector<double> peak;          // of each worker, in micro-batches; a weight gradient that waits keeps half
+};
+Played played(const Plan& compute, int stages) {
+  const Wiring w = wiring(stages, true);
+  const Plan plan = add_transfers(compute, w);
+  const double share = double(compute.size()) / stages;
+  const Timeline t = simulate(plan, w, {{share}, {2 * share}, {}}, compute[0].mbs_per_period);
+  Played result{0, t.makespan, {}};
+  std::vector<double> first(compute.size(), 1e300), last(compute.size(), 0.0);
+  for (const Timeline::Span& s : t.spans) {
+    if (s.end == s.begin) continue;
+    first[size_t(s.worker)] = std::min(first[size_t(s.worker)], s.begin);
+    last[size_t(s.worker)] = std::max(last[size_t(s.worker)], s.end);
+  }
+  for (size_t i = 0; i < compute.size(); ++i) {
+    result.longest = std::max(result.longest, last[i] - first[i]);
+    double kept = 0, peak = 0;
+    for (const Action& a : compute[i].period) {
+      kept += a.what == Do::kForward ? 1 : a.what == Do::kBackward ? -1 : a.what == Do::kUpdate ? 0 : -0.5;
+      peak = std::max(peak, kept * share);
+    }
+    result.peak.push_back(peak);
+  }
+  return result;
+}
+Placement round_robin(int stages, int workers) {
+  Placement p;
+  for (int s = 0; s < stages; ++s) p.push_back(s % workers);
+  return p;
+}
+
+// Makespans of the published simulators at equal times: 4 workers and 8 or 16 micro-batches, 8 and 16 or 32.
+TEST(Schedules, TakeTheTimesAndTheMemoryOfTheLiterature) {
+  constexpr int kWorkers[] = {4, 4, 8, 8}, kMbs[] = {8, 16, 16, 32};
+  constexpr double kFlush[] = {33, 57, 69, 117}, kTwo[] = {28.5, 52.5, 58.5, 106.5},
+                   kFour[] = {26.25, 50.25, 53.25, 101.25}, kH1[] = {27, 51, 55, 103}, kH2[] = {24, 48, 48, 96};
+  for (size_t i = 0; i < 4; ++i) {
+    const int p = kWorkers[i], m = kMbs[i];
+    SCOPED_TRACE(testing::Message() << p << " workers, " << m << " micro-batches");
+    EXPECT_EQ(played(gpipe(one_each(p), m), p).makespan, kFlush[i]);
+    EXPECT_EQ(played(one_f_one_b(one_each(p), m), p).makespan, kFlush[i]);
+    EXPECT_EQ(played(interleaved(round_robin(2 * p, p), m), 2 * p).makespan, kTwo[i]);
+    EXPECT_EQ(played(interleaved(round_robin(4 * p, p), m), 4 * p).makespan, kFour[i]);
+    const Played h1 = played(zb_h1(one_each(p), m), p), h2 = played(zb_h2(one_each(p), m), p);
+    EXPECT_EQ(h1.longest, kH1[i]);
+    EXPECT_EQ(h1.makespan, kH1[i]);
+    EXPECT_EQ(h2.longest, kH2[i]);
+    EXPECT_EQ(h2.makespan, kH2[i] + p - 1);
+  }
+  using Peaks = std::vector<double>;
+  EXPECT_EQ(played(gpipe(one_each(4), 8), 4).peak, (Peaks{8, 8, 8, 8}));
+  EXPECT_EQ(played(one_f_one_b(one_each(4), 8), 4).peak, (Peaks{4, 3, 2, 1}));
+  EXPECT_EQ(played(interleaved(round_robin(8, 4), 8), 8).peak, (Peaks{5.5, 4.5, 3.5, 2.5}));
+  EXPECT_EQ(played(interleaved(round_robin(16, 4), 8), 16).peak, (Peaks{4.75, 4.25, 3.75, 3.25}));
+  EXPECT_EQ(played(zb_h1(one_each(4), 8), 4).peak, (Peaks{4, 3.5, 3, 2.5}));
+  EXPECT_EQ(played(zb_h2(one_each(4), 8), 4).peak, (Peaks{7, 6, 5, 4}));
 }
 
 TEST(Schedules, SeveralStagesOnAWorker) {
