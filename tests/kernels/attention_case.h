@@ -57,7 +57,9 @@ struct Reference {
 
   Reference(const Size& z, const Given& given)
       : y(given.dy.size()), lse(size_t(z.samples * z.heads * z.length)), dqkv(given.qkv.size()), dkv(given.kv.size()) {
-    const auto& [qkv, dy, mask, p, scale, kv] = given;
+    const Values &qkv = given.qkv, &dy = given.dy, &kv = given.kv;
+    const std::vector<uint8_t>& mask = given.mask;
+    const double p = given.p, scale = given.scale;
     const int64_t n = z.length, m = z.keys(), width = z.width();
     const bool other = z.memory > 0;
     const Values& pairs = other ? kv : qkv;
