@@ -119,6 +119,13 @@ void close_later(float* panel, int64_t query, const Attended& seen) {
     std::fill_n(panel + k * kPanel, std::min<int64_t>(k - query, kPanel), -kInfinity);
 }
 
+/// A panel's rows behind its last key, as far as whole tiles reach: what they hold would be added to keys that later
+/// panels see.
+void clear_behind(float* panel, const Attended& seen) {
+  if (!seen.causal) return;
+  std::fill_n(panel + seen.count * kPanel, (padded(seen.count, kTileRows) - seen.count) * kPanel, 0.0f);
+}
+
 /// A task's place, and its draws.
 struct Place {
   Place(int64_t task, const Sizes& z, const AttentionSettings& s)
@@ -313,6 +320,7 @@ void backward(const AttentionGrad& call, const Sizes& z, const Place& at, Scratc
     product<false>(over_keys, {side.v.at, side.v.row, 1}, part.dyt, part.grads);
     close_later(part.scores.at, first, seen);
     probabilities(part.scores.at, part.grads.at, first, seen, at, known);
+    for (const Rows& panel_of : {part.scores, part.grads}) clear_behind(panel_of.at, seen);
     product<false>({rows, z.cols, seen.count}, {part.grads.at, 1, kPanel}, side.k, part.dq);
     unpack(part.dq, rows, z.head_cols, call.dqkv.as<T>() + at.q + first * z.q_row, z.q_row,
            [](int64_t) { return 1.0f; });
