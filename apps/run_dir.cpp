@@ -61,6 +61,16 @@ std::string results_csv(const std::vector<ResultRow>& rows) {
   return text;
 }
 
+RunConfig saved_config(const std::string& run, const std::string& data_dir, const std::string& devices) {
+  RunConfig config;
+  read_config_file(config, run + "/config.json");
+  if (!data_dir.empty()) config.data_dir = data_dir;
+  if (devices.empty()) return config;
+  config.devices = devices;
+  config.placement = "auto";
+  return config;
+}
+
 RunDir::RunDir(std::filesystem::path dir) : dir_(std::move(dir)) {
   std::error_code error;
   std::filesystem::create_directories(dir_, error);

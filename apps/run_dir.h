@@ -43,6 +43,10 @@ class RunDir {
   std::filesystem::path dir_;
 };
 
+/// The configuration of a saved run, on other data or other devices where they are named; those are placed anew. Throws
+/// ConfigError where there is no such run.
+RunConfig saved_config(const std::string& run, const std::string& data_dir, const std::string& devices);
+
 /// One epoch of one of several runs, in the columns of the original's result files: turn, train_acc, test_acc (both in
 /// percent, train_acc empty where it was not asked for) and train_time, the cumulative seconds of training.
 struct ResultRow {

@@ -299,11 +299,7 @@ void print_translation(Training& training, const EvalOptions& o) {
 }
 
 void eval(const EvalOptions& o) {
-  RunConfig config;
-  read_config_file(config, o.run + "/config.json");
-  if (!o.data_dir.empty()) config.data_dir = o.data_dir;
-  if (!o.devices.empty()) config.devices = o.devices;
-  config.placement = o.devices.empty() ? config.placement : "auto";
+  const RunConfig config = saved_config(o.run, o.data_dir, o.devices);
   if ((o.exits || o.adaptive) && config.rule != "al")
     throw ConfigError(str(o.run, ": rule=", config.rule, " has no early exits, only al has"));
   Training training(config, load_data(config));

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "apps/commands.h"
+#include "apps/run_dir.h"
 #include "apps/translation.h"
 #include "data/utf8.h"
 #include "engine/error.h"
@@ -20,13 +21,9 @@ struct TranslateOptions {
 };
 
 void translate(const TranslateOptions& o) {
-  RunConfig config;
-  read_config_file(config, o.run + "/config.json");
+  const RunConfig config = saved_config(o.run, o.data_dir, o.devices);
   if (!is_translator(config))
     throw ConfigError(str(o.run, ": model=", config.model, " does not translate; expected a run of transformer_base"));
-  if (!o.data_dir.empty()) config.data_dir = o.data_dir;
-  if (!o.devices.empty()) config.devices = o.devices;
-  config.placement = o.devices.empty() ? config.placement : "auto";
   std::vector<std::string> lines;
   for (std::string line; std::getline(std::cin, line);) {
     if (find_invalid_utf8(line) != std::string::npos)

@@ -13,6 +13,23 @@ using namespace attention_case;
 using AttentionTest = OnEachDevice;
 INSTANTIATE_TEST_SUITE_P(Devices, AttentionTest, testing::ValuesIn(test_devices()), device_label);
 
+/// Both directions of a call against the reference, and what lies around their results.
+void expect_formula(const Stream& s, const Size& z, DType t, Mask kind, float p) {
+  SCOPED_TRACE(testing::Message() << text(z) << " " << name(t) << " mask " << int(kind));
+  const std::vector<uint8_t> mask = mask_of(z, kind);
+  Case run(s, z, t, mask);
+  run.settings.p = p;
+  launch(run.forward(), s);
+  launch(run.backward(), s);
+  const Values kv = run.kv.defined() ? to_double(s, run.kv) : Values();
+  const Reference r(z, {to_double(s, run.qkv), to_double(s, run.dy), mask, double(p), 0, kv});
+  expect_close(to_double(s, run.y.tensor()), r.y, bound(t));
+  expect_close(to_double(s, run.lse.tensor()), r.lse, bound(DType::kF32));
+  expect_close(to_double(s, run.dqkv.tensor()), r.dqkv, 2 * bound(t));  // y is rounded to bf16 on the way
+  if (z.memory > 0) expect_close(to_double(s, run.dkv.tensor()), r.dkv, 2 * bound(t));
+  for (const Guarded* g : {&run.y, &run.lse, &run.dqkv, &run.dkv}) g->check();
+}
+
 TEST_P(AttentionTest, BothDirectionsMatchTheFormula) {
   const Stream s(device());
   for (const Size& z : kSizes)
@@ -20,18 +37,7 @@ TEST_P(AttentionTest, BothDirectionsMatchTheFormula) {
       for (const Mask kind : {Mask::kNone, Mask::kHoles, Mask::kPadding, Mask::kEmpty}) {
         const bool many = z.length > 40;  // of those an emulated GPU has enough with two
         if (kind != Mask::kHoles && (t == DType::kBF16 || (many && kind != Mask::kPadding))) continue;
-        const float p = kind == Mask::kNone ? 0.0f : 0.3f;
-        SCOPED_TRACE(testing::Message() << text(z) << " " << name(t) << " mask " << int(kind));
-        const std::vector<uint8_t> mask = mask_of(z, kind);
-        Case run(s, z, t, mask);
-        run.settings.p = p;
-        launch(run.forward(), s);
-        launch(run.backward(), s);
-        const Reference r(z, {to_double(s, run.qkv), to_double(s, run.dy), mask, double(p)});
-        expect_close(to_double(s, run.y.tensor()), r.y, bound(t));
-        expect_close(to_double(s, run.lse.tensor()), r.lse, bound(DType::kF32));
-        expect_close(to_double(s, run.dqkv.tensor()), r.dqkv, 2 * bound(t));  // y is rounded to bf16 on the way
-        for (const Guarded* g : {&run.y, &run.lse, &run.dqkv}) g->check();
+        expect_formula(s, z, t, kind, kind == Mask::kNone ? 0.0f : 0.3f);
       }
 }
 
@@ -41,20 +47,7 @@ TEST_P(AttentionTest, KeysOfAnotherSequenceAndEarlierOnesMatchTheFormula) {
     for (const DType t : {DType::kF32, DType::kBF16})
       for (const Mask kind : {Mask::kNone, Mask::kHoles, Mask::kEmpty}) {
         if (kind != Mask::kNone && (z.causal || t == DType::kBF16)) continue;
-        const float p = kind == Mask::kHoles || z.causal ? 0.3f : 0.0f;
-        SCOPED_TRACE(testing::Message() << text(z) << " " << name(t) << " mask " << int(kind));
-        const std::vector<uint8_t> mask = mask_of(z, kind);
-        Case run(s, z, t, mask);
-        run.settings.p = p;
-        launch(run.forward(), s);
-        launch(run.backward(), s);
-        const Values kv = run.kv.defined() ? to_double(s, run.kv) : Values();
-        const Reference r(z, {to_double(s, run.qkv), to_double(s, run.dy), mask, double(p), 0, kv});
-        expect_close(to_double(s, run.y.tensor()), r.y, bound(t));
-        expect_close(to_double(s, run.lse.tensor()), r.lse, bound(DType::kF32));
-        expect_close(to_double(s, run.dqkv.tensor()), r.dqkv, 2 * bound(t));
-        if (z.memory > 0) expect_close(to_double(s, run.dkv.tensor()), r.dkv, 2 * bound(t));
-        for (const Guarded* g : {&run.y, &run.lse, &run.dqkv, &run.dkv}) g->check();
+        expect_formula(s, z, t, kind, kind == Mask::kHoles || z.causal ? 0.3f : 0.0f);
       }
 }
 
