@@ -72,7 +72,7 @@ StepBytes NetworkStep::run() {
   for (size_t i = nets_.size(); i-- > 0; flights_.pop_back()) backward_stage(i, values);
   bytes.peak = pool.peak() - fixed();
   for (size_t i = 0; i < nets_.size(); ++i)
-    optimizers_[i]->step(*arenas_[i], stream_, step_, {{.lr = 1e-4f}, {.lr = 1e-4f}}, Tensor());
+    optimizers_[i]->step(*arenas_[i], stream_, {.step = step_, .groups = {{.lr = 1e-4f}, {.lr = 1e-4f}}});
   ++step_;
   return bytes;
 }

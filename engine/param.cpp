@@ -115,7 +115,16 @@ void Arena::fill_initial(const Stream& s, uint64_t seed) {
   }
 }
 
+Weights Arena::weights_of(Tensor values) const { return {std::move(values), next_version(), &offsets_}; }
+
 void Arena::bump_version() { version_ = next_version(); }
+
+void Arena::replace_values(Tensor values) {
+  expect_dtype("arena", "values", values.dtype(), DType::kF32);
+  expect_shape("arena", "values", values.shape(), values_.shape());
+  values_ = std::move(values);
+  bump_version();
+}
 
 GradSlot Arena::grad(const Param& p) {
   const bool accumulate = written_[size_t(p.index)];

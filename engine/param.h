@@ -101,8 +101,13 @@ class Arena {
   Arena& operator=(const Arena&) = delete;
 
   Weights weights() const { return {values_, version_, &offsets_}; }
+  /// Other values of the same layout, as a version of their own.
+  Weights weights_of(Tensor values) const;
   /// Call after queueing work that changes the values.
   void bump_version();
+  /// Other memory takes the place of the values, as a new version. Throws ShapeError or DTypeError unless it has their
+  /// size. Weights that were handed out keep the old values.
+  void replace_values(Tensor values);
   GradSlot grad(const Param& p);
   /// Queues zeroes for gradients that nobody wrote since the last begin_step(), so that an update reads no stale ones.
   void finish_grads(const Stream& s);

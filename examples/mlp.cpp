@@ -75,7 +75,7 @@ int main() {
     const Var loss = softmax_cross_entropy(c, model.net.forward(c, {points}), labels);
     BackwardCtx b{.stream = stream, .weights = model.arena.weights(), .arena = model.arena, .ledger = model.ledger};
     tape.backward({{loss, {}}}, b);
-    adam.step(model.arena, stream, step, {{.lr = 1e-2f}}, {});
+    adam.step(model.arena, stream, {.step = step, .groups = {{.lr = 1e-2f}}});
     if (step % 100 == 0)
       std::printf("step %3d  loss %.4f\n", int(step), double(loss.value.to_vector<float>(stream)[0]));
   }

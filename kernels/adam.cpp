@@ -1,29 +1,35 @@
 // CPU half of Adam and AdamW: one pass over all arrays, fixed blocks on the team.
 #include "kernels/adam.h"
 
-#include "kernels/common/parallel_segments.h"
+#include "kernels/common/skipped_update.h"
 
 namespace sluice::kernels {
 namespace {
 
-template <bool kDecoupled, bool kView>
+template <bool kDecoupled, bool kView, int kForecasts>
 void run(const Adam& call, const CpuContext& c) {
   const auto& s = *call.scalars.as<StepScalars>();
-  float* w = call.w.as<float>();
+  const float* w = call.w.as<float>();
   const float* g = call.g.as<float>();
+  float* next = (call.next.defined() ? call.next : call.w).as<float>();
   float* m = call.m.as<float>();
   float* v = call.v.as<float>();
   bf16* view = call.view.as<bf16>();
+  float *first = call.forecasts[0].to.as<float>(), *second = call.forecasts[1].to.as<float>();
   parallel_segments(c, call.segments, call.w.numel(), [=, &call, &s](int64_t begin, int64_t end, int64_t group) {
     const AdamConstants k = detail::adam_constants(call, s, group);
+    const ForecastConstants f0 = foretell::constants(call.forecasts[0].direction, s, 0, group);
+    const ForecastConstants f1 = foretell::constants(call.forecasts[1].direction, s, 1, group);
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) {
       float mi = m[i], vi = v[i];
-      const float next = detail::adam_update<kDecoupled>(w[i], g[i], mi, vi, k);
-      w[i] = next;
+      const float to = detail::adam_update<kDecoupled>(w[i], g[i], mi, vi, k);
+      next[i] = to;
       m[i] = mi;
       v[i] = vi;
-      if constexpr (kView) view[i] = bf16(next);
+      if constexpr (kView) view[i] = bf16(to);
+      if constexpr (kForecasts > 0) first[i] = foretell::adaptively(to, mi, vi, f0);
+      if constexpr (kForecasts > 1) second[i] = foretell::adaptively(to, mi, vi, f1);
     }
   });
 }
@@ -32,9 +38,11 @@ void run(const Adam& call, const CpuContext& c) {
 
 template <>
 void Adam::cpu<kIsa>(CpuContext& c) const {
-  if (finite.defined() && *finite.as<int32_t>() == 0) return;
-  if (decoupled) return view.defined() ? run<true, true>(*this, c) : run<true, false>(*this, c);
-  return view.defined() ? run<false, true>(*this, c) : run<false, false>(*this, c);
+  if (finite.defined() && *finite.as<int32_t>() == 0) return skip_update(*this, c);
+  visit_count(count_forecasts(forecasts), [&]<int kForecasts>() {
+    visit_flags(
+        [&]<bool... known>() { run<known..., kForecasts>(*this, c); }, decoupled, view.defined());
+  });
 }
 
 }  // namespace sluice::kernels

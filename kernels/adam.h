@@ -1,17 +1,14 @@
 // One Adam or AdamW step over a whole arena: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr m^ / (sqrt(v^) + eps).
-// In place.
+// Moments in place; the new weights in place or to an array of their own, with forecasts of later ones.
 #pragma once
 
-#include <cmath>
-
-#include "kernels/common/context.h"
-#include "kernels/common/segments.h"
+#include "kernels/common/forecast.h"
 
 namespace sluice::kernels {
 
 /// Adam (Kingma, Ba, ICLR 2015) adds decay w to the gradient; AdamW (Loshchilov, Hutter, ICLR 2019), `decoupled`,
 /// shrinks w by lr decay instead. m^ and v^ are corrected by bias1 and root_bias2 of the scalars, as in PyTorch:
-/// sqrt(v^) = sqrt(v) / root_bias2. lr and decay are those of the segment's group.
+/// sqrt(v^) = sqrt(v) / root_bias2. lr and decay are those of the segment's group. Forecasts are kAdaptive.
 struct Adam {
   static constexpr const char* kName = "adam";
   Ref w;                              // [n] f32
@@ -20,10 +17,12 @@ struct Adam {
   Ref view;                           // [n] bf16 copy of w, written in the same pass; may be undefined
   ConstRef segments;                  // [segments, 3] i64
   ConstRef scalars;                   // kStepScalarsShape, u8
-  ConstRef finite;                    // [1] i32: 0 leaves everything as it is; may be undefined
+  ConstRef finite;                    // [1] i32: 0 leaves everything, `next` and forecasts as w; may be undefined
   double beta1 = 0.9, beta2 = 0.999;  // 1 - beta2 loses five digits when beta2 is a float
   float eps = 1e-8f;
   bool decoupled = false;
+  Ref next{};  // [n] f32: the new weights, while w stays as it is; undefined: in place
+  ForecastTo forecasts[kMaxForecasts]{};
 
   void check() const {
     const int64_t n = w.numel();
@@ -32,12 +31,18 @@ struct Adam {
     expect_flat(kName, "m", m, n, DType::kF32);
     expect_flat(kName, "v", v, n, DType::kF32);
     if (view.defined()) expect_flat(kName, "view", view, n, DType::kBF16);
+    expect_next(kName, n, w, next);
+    expect_forecasts(kName, n, forecasts, {w, g, m, v, next});
     expect_update(kName, n, segments, scalars, finite);
   }
-  Operands operands() const { return {{g, segments, scalars, finite}, {w, m, v, view}}; }
+  Operands operands() const {
+    const ConstRef old = next.defined() ? ConstRef(w) : ConstRef{};
+    return {{g, segments, scalars, finite, old},
+            {next.defined() ? next : w, m, v, view, forecasts[0].to, forecasts[1].to}};
+  }
   Cost cost() const {
-    Cost c = operands().once(w.numel() * 16);
-    c.read += w.bytes() + m.bytes() + v.bytes();  // read and written
+    Cost c = operands().once(w.numel() * (16 + 7 * count_forecasts(forecasts)));
+    c.read += (next.defined() ? 0 : w.bytes()) + m.bytes() + v.bytes();  // read and written
     return c;
   }
   template <Isa>

@@ -1,45 +1,48 @@
-// CUDA half of Sgd: one launch for the arena, each element read and written once. In place.
-#include "kernels/common/segments.cuh"
+// CUDA half of Sgd: one launch for the arena, each element read and written once.
+#include "kernels/common/update.cuh"
 #include "kernels/sgd.h"
 
 namespace sluice::kernels {
 
 struct SgdArrays {
-  float* w;
-  const float* g;
+  UpdateArrays common;
   float* buffer;  // null: no momentum
-  bf16* view;     // null: none
+  float* last;    // null: not kept
 };
 
-template <bool kMomentum>
+template <bool kMomentum, int kForecasts>
 __global__ void __launch_bounds__(kThreads)
     sgd_kernel(Sgd call, SgdArrays a, const SegmentRow* table, int64_t rows, int64_t n, bool packed) {
-  const auto* finite = static_cast<const int32_t*>(call.finite.data);
-  if (finite != nullptr && *finite == 0) return;
+  if (skipped(call.finite)) return skip_update<kForecasts>(a.common, table, rows, n, packed);
   const auto& scalars = *static_cast<const StepScalars*>(call.scalars.data);
   for_segments(table, rows, n, packed, [&]<int N>(int64_t i, int64_t group) {
     const SgdConstants k = detail::sgd_constants(call, scalars, group);
-    Pack<float, N> w = load<N>(a.w + i), b{};
+    Pack<float, N> w = load<N>(a.common.w + i), b{};
     if constexpr (kMomentum) b = load<N>(a.buffer + i);
-    const Pack<float, N> g = load<N>(a.g + i);
-    Pack<bf16, N> view;
-    for (int j = 0; j < N; ++j) {
-      w.v[j] = detail::sgd_update<kMomentum>(w.v[j], g.v[j], b.v[j], k);
-      view.v[j] = bf16(w.v[j]);
-    }
-    store(a.w + i, w);
+    Pack<float, N> d = load<N>(a.common.g + i);
+    for (int j = 0; j < N; ++j) w.v[j] = detail::sgd_update<kMomentum>(w.v[j], d.v[j], b.v[j], k);
+    store_weights(a.common, i, w);
     if constexpr (kMomentum) store(a.buffer + i, b);
-    if (a.view != nullptr) store(a.view + i, view);
+    if (a.last != nullptr) store(a.last + i, d);
+    for (int f = 0; f < kForecasts; ++f) {
+      const ForecastConstants ahead = foretell::constants(call.forecasts[f].direction, scalars, f, group);
+      Pack<float, N> later;
+      for (int j = 0; j < N; ++j) later.v[j] = detail::sgd_forecast<kMomentum>(w.v[j], d.v[j], b.v[j], ahead);
+      store(a.common.forecasts[f] + i, later);
+    }
   });
 }
 
 void Sgd::cuda(CudaContext& c) const {
   const int64_t n = w.numel(), rows = segments.dim(0);
   if (n == 0 || rows == 0) return;
-  const SgdArrays a{w.as<float>(), g.as<float>(), buffer.as<float>(), view.as<bf16>()};
+  const SgdArrays a{update_arrays(*this), buffer.as<float>(), last.as<float>()};
   const Grid grid = grid_for(c, ceil_div(n, 4));
-  launch_kernel(c, kName, buffer.defined() ? sgd_kernel<true> : sgd_kernel<false>, grid.blocks, grid.threads, 0, *this,
-                a, segments.as<SegmentRow>(), rows, n, aligned_for(4, a.w, a.g, a.buffer, a.view));
+  visit_count(count_forecasts(forecasts), [&]<int kForecasts>() {
+    launch_kernel(c, kName, buffer.defined() ? sgd_kernel<true, kForecasts> : sgd_kernel<false, kForecasts>,
+                  grid.blocks, grid.threads, 0, *this, a, segments.as<SegmentRow>(), rows, n,
+                  aligned(a.common) && aligned_for(4, a.buffer, a.last));
+  });
 }
 
 }  // namespace sluice::kernels

@@ -8,7 +8,7 @@
 
 namespace sluice {
 
-Adam::Adam(AdamOptions options) : options_(options) {
+Adam::Adam(AdamOptions options) : options_(options), slots_(options.decoupled) {
   const auto fraction = [](double x) { return x >= 0.0 && x < 1.0; };
   if (!fraction(options.beta1) || !fraction(options.beta2))
     throw ConfigError(
@@ -16,29 +16,43 @@ Adam::Adam(AdamOptions options) : options_(options) {
   if (!(options.eps > 0.0f)) throw ConfigError(str("adam: eps is ", options.eps, ", expected a positive number"));
 }
 
-void Adam::step(Arena& arena, const Stream& stream, int64_t step, const std::vector<GroupSettings>& groups,
-                const Tensor& finite) {
-  const double t = double(step + 1);
+StepScalars Adam::corrections(int64_t updates) const {
   StepScalars scalars;
-  scalars.bias1 = float(1.0 - std::pow(options_.beta1, t));
-  scalars.root_bias2 = float(std::sqrt(1.0 - std::pow(options_.beta2, t)));
-  slots_.set(arena, stream, groups, scalars);
-  arena.finish_grads(stream);
-  launch(kernels::Adam{.w = arena.values().ref(),
-                       .g = arena.grads().cref(),
-                       .m = arena.state(stream, 0).ref(),
-                       .v = arena.state(stream, 1).ref(),
-                       .view = {},
-                       .segments = slots_.segments(),
-                       .scalars = slots_.scalars(),
-                       .finite = finite.cref(),
-                       .beta1 = options_.beta1,
-                       .beta2 = options_.beta2,
-                       .eps = options_.eps,
-                       .decoupled = options_.decoupled},
-         stream);
-  arena.bump_version();
-  arena.begin_step();
+  scalars.bias1 = float(1.0 - std::pow(options_.beta1, double(updates)));
+  scalars.root_bias2 = float(std::sqrt(1.0 - std::pow(options_.beta2, double(updates))));
+  return scalars;
+}
+DirectionRule Adam::direction(Lookahead how) const {
+  return {.kind = Direction::kAdaptive, .eps = how == Lookahead::kReleased ? 1e-8f : options_.eps};
+}
+
+void Adam::step(Arena& arena, const Stream& stream, const Update& update) {
+  slots_.begin(arena, stream, update, corrections(update.step + 1));
+  kernels::Adam call{.w = arena.values().ref(),
+                     .g = arena.grads().cref(),
+                     .m = arena.state(stream, 0).ref(),
+                     .v = arena.state(stream, 1).ref(),
+                     .view = {},
+                     .segments = slots_.segments(),
+                     .scalars = slots_.scalars(),
+                     .finite = update.finite.cref(),
+                     .beta1 = options_.beta1,
+                     .beta2 = options_.beta2,
+                     .eps = options_.eps,
+                     .decoupled = options_.decoupled,
+                     .next = update.next.ref()};
+  for (size_t k = 0; k < update.forecasts.size(); ++k)
+    call.forecasts[k] = {.to = update.forecasts[k].to.ref(), .direction = direction(update.forecasts[k].how)};
+  launch(call, stream);
+  UpdateSlots::end(arena, update);
+}
+
+void Adam::forecast(Arena& arena, const Stream& stream, int64_t updates, const std::vector<GroupSettings>& groups,
+                    const Forecast& forecast) {
+  ForecastSource source{.direction = {.kind = Direction::kNone}};
+  if (updates > 0)
+    source = {direction(forecast.how), arena.state(stream, 0), arena.state(stream, 1), corrections(updates)};
+  slots_.forecast(arena, stream, groups, forecast, std::move(source));
 }
 
 std::vector<std::string> Adam::state_names() const { return {"adam.m", "adam.v"}; }

@@ -29,5 +29,12 @@ inline void expect_flat(const char* op, const char* what, const ConstRef& got, i
   expect_dtype(op, what, got.dtype, dtype);
   expect_shape(op, what, got.shape, {n});
 }
+/// Where an update puts the new weights: undefined, or an array of its own.
+inline void expect_next(const char* op, int64_t n, const ConstRef& w, const ConstRef& next) {
+  if (!next.defined()) return;
+  expect_flat(op, "next", next, n, DType::kF32);
+  if (n > 0 && next.data == w.data)
+    throw ShapeError(str(op, ": next is w, expected an array of its own, or none to update in place"));
+}
 
 }  // namespace sluice

@@ -10,11 +10,21 @@ namespace sluice {
 /// Parameter groups that one arena may have.
 inline constexpr int kMaxGroups = 8;
 
+/// Forecasts that one update may write.
+inline constexpr int kMaxForecasts = 2;
+
+/// Later weights are foretold as keep W - reach D, with D the direction of the last step.
+struct ForecastScalars {
+  float keep[kMaxGroups] = {};
+  float reach[kMaxGroups] = {};  // the rates of the steps ahead, summed; 0: the weights themselves, whatever D is
+};
+
 struct StepScalars {
   float lr[kMaxGroups] = {};
   float weight_decay[kMaxGroups] = {};
   float bias1 = 1;       // 1 - beta1^t, t from 1
   float root_bias2 = 1;  // sqrt(1 - beta2^t)
+  ForecastScalars forecasts[kMaxForecasts] = {};
 };
 
 /// A slot for StepScalars is a u8 tensor of this shape.

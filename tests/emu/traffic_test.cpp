@@ -13,6 +13,7 @@
 #include "kernels/correct_count.h"
 #include "kernels/dropout.h"
 #include "kernels/fill.h"
+#include "kernels/forecast.h"
 #include "kernels/iota.h"
 #include "kernels/log_softmax.h"
 #include "kernels/matmul.h"
@@ -195,6 +196,7 @@ TEST_P(TrafficTest, BatchNorm) {
       {.read = -3 * kVector, .why = "one row of the statistics is needed"});
 }
 
+constexpr int64_t kNoForecasts = int64_t(sizeof(ForecastScalars)) * kMaxForecasts;  // their factors are not read
 class UpdateTrafficTest : public TrafficTest {};
 INSTANTIATE_TEST_SUITE_P(Types, UpdateTrafficTest, testing::Values(DType::kF32),
                          [](const auto& of) { return name(of.param); });
@@ -216,7 +218,7 @@ TEST_P(UpdateTrafficTest, EachElementIsReadAndWrittenOnce) {
                                .segments = table.cref(),
                                .scalars = slot.cref(),
                                .finite = flag.cref()},
-                 {.read = -outside * 16, .written = -outside * 14, .loads = 4, .why = why});
+                 {.read = -outside * 16 - kNoForecasts, .written = -outside * 14, .loads = 4, .why = why});
   expect_traffic(kernels::Sgd{.w = w.ref(),
                               .g = g.cref(),
                               .buffer = m.ref(),
@@ -224,13 +226,80 @@ TEST_P(UpdateTrafficTest, EachElementIsReadAndWrittenOnce) {
                               .segments = table.cref(),
                               .scalars = slot.cref(),
                               .finite = flag.cref()},
-                 {.read = -outside * 12 - 8,
+                 {.read = -outside * 12 - 8 - kNoForecasts,
                   .written = -outside * 10,
                   .loads = 4,
                   .why = "the same; SGD has no bias corrections, two floats of the scalars"});
   expect_traffic(kernels::SetStepScalars{.slot = slot.ref(), .values = {}});
   const Tensor losses = Tensor::from<float>(s, std::vector<float>(500, INFINITY), {500});
   expect_traffic(kernels::FlagNonFinite{.losses = losses.cref(), .finite = flag.ref()});
+}
+
+/// What PipeOptim's forecasts cost beside their update: 3 reads and 3 writes a weight for SGD with momentum, 4 and 4
+/// for Adam. Without one it is a write less, and new weights in other memory cost nothing.
+TEST_P(UpdateTrafficTest, AForecastIsOneWriteMore) {
+  const Tensor table = segment_table(s, {{0, kCount - 4, 0}, {kCount - 4, 4, 1}});
+  StepScalars scalars = awkward_scalars();
+  for (ForecastScalars& f : scalars.forecasts) f = {.keep = {1, 1}, .reach = {0.5f, 0.25f}};
+  const Tensor slot = scalar_slot(s, scalars), flag = Tensor::from<int32_t>(s, std::vector<int32_t>{1}, {1});
+  const Tensor w = floats({kCount}), g = floats({kCount}, 2), m = floats({kCount}, 3), next = floats({kCount}, 4);
+  const Tensor v = test::random(s, {kCount}, 5, 0, 1), first = floats({kCount}), second = floats({kCount});
+  const int64_t small = table.bytes() + slot.bytes() + flag.bytes();
+  const int64_t groups = (kMaxGroups - 2) * 4;  // floats of groups that no segment is in
+  const char* const why = "threads search the table and load scalars, of two groups";
+  kernels::Sgd sgd{.w = w.ref(),
+                   .g = g.cref(),
+                   .buffer = m.ref(),
+                   .view = {},
+                   .segments = table.cref(),
+                   .scalars = slot.cref(),
+                   .finite = flag.cref(),
+                   .momentum = 0.9f};
+  kernels::Adam adam{.w = w.ref(),
+                     .g = g.cref(),
+                     .m = m.ref(),
+                     .v = v.ref(),
+                     .view = {},
+                     .segments = table.cref(),
+                     .scalars = slot.cref(),
+                     .finite = flag.cref()};
+  for (const Ref& to : {Ref{}, next.ref()}) {
+    sgd.next = adam.next = to;
+    for (int count = 0; count <= kMaxForecasts; ++count) {
+      for (int k = 0; k < count; ++k) {
+        sgd.forecasts[k] = {(k == 0 ? first : second).ref(), {.kind = Direction::kNextMomentum}};
+        adam.forecasts[k] = {(k == 0 ? first : second).ref(), {.kind = Direction::kAdaptive}};
+      }
+      for (int k = count; k < kMaxForecasts; ++k) sgd.forecasts[k] = adam.forecasts[k] = {};
+      EXPECT_EQ(sgd.cost().bytes(), (20 + 4 * count) * kCount + small);
+      EXPECT_EQ(adam.cost().bytes(), (28 + 4 * count) * kCount + small);
+      const int64_t unread = groups * 2 * (1 + count) + (kMaxForecasts - count) * int64_t(sizeof(ForecastScalars));
+      expect_traffic(adam, {.read = -unread, .loads = 4, .why = why});
+      expect_traffic(sgd, {.read = -unread - 8, .loads = 4, .why = "the same; SGD has no bias corrections"});
+    }
+  }
+}
+
+TEST_P(UpdateTrafficTest, AForecastBetweenUpdatesReadsWhatItTakes) {
+  const Tensor table = segment_table(s, {{0, kCount, 0}}), slot = scalar_slot(s, awkward_scalars());
+  const Tensor w = floats({kCount}), m = floats({kCount}, 2), v = test::random(s, {kCount}, 3, 0, 1);
+  const Tensor to = floats({kCount});
+  const int64_t small = table.bytes() + slot.bytes();
+  const auto expect = [&](Direction kind, int64_t bytes, int64_t scalars) {
+    const kernels::Forecast call{.w = w.cref(),
+                                 .m = m.cref(),
+                                 .v = v.cref(),
+                                 .to = to.ref(),
+                                 .segments = table.cref(),
+                                 .scalars = slot.cref(),
+                                 .direction = {.kind = kind}};
+    EXPECT_EQ(call.cost().bytes(), bytes * kCount + small);
+    expect_traffic(call, {.read = scalars - slot.bytes(), .loads = 4, .why = "one group's scalars"});
+  };
+  expect(Direction::kNone, 8, 0);
+  expect(Direction::kMomentum, 12, 8);
+  expect(Direction::kNextMomentum, 16, 8);
+  expect(Direction::kAdaptive, 16, 16);
 }
 
 TEST_P(TrafficTest, Products) {

@@ -1,11 +1,10 @@
 // Optimisers over an arena: PyTorch's formulas in double, groups, absent gradients, skipped steps, counts per step.
 #include <cmath>
 
-#include "kernels/fill.h"
 #include "optim/adam.h"
 #include "optim/clipped.h"
 #include "optim/sgd.h"
-#include "tests/support/support.h"
+#include "tests/optim/small_net.h"
 
 namespace sluice::optimizers_test {
 namespace {
@@ -13,40 +12,8 @@ namespace {
 using OptimizersTest = test::OnEachDevice;  // one suite name per file
 INSTANTIATE_TEST_SUITE_P(Devices, OptimizersTest, testing::ValuesIn(test::test_devices()), test::device_label);
 
-const std::vector<GroupSettings> kGroups{{.lr = 0.1f, .weight_decay = 0.2f}, {.lr = 0.03f, .weight_decay = 0.0f}};
-
-/// Two groups; the second one is exempt from weight decay and is declared between parameters of the first.
-struct Net {
-  explicit Net(const Stream& s) : init(declare(params)), arena(s, init, /*seed=*/5) {}
-
-  /// Queues a random gradient of one parameter, through the slot that ops use.
-  void write_grad(const Stream& s, const Param& p, uint64_t seed) {
-    const GradSlot slot = arena.grad(p);
-    EXPECT_FALSE(slot.accumulate) << "the previous step's gradient was not taken";
-    launch(kernels::FillUniform{.y = slot.ref, .low = -1.0f, .high = 1.0f, .key = {uint32_t(seed), 7}}, s);
-  }
-  void write_grads(const Stream& s, uint64_t seed) {
-    for (const Param& p : params) write_grad(s, p, seed + uint64_t(p.index));
-  }
-  std::vector<double> values(const Stream& s, const Param& p) const { return read(s, arena.values(), p); }
-  std::vector<double> grads(const Stream& s, const Param& p) const { return read(s, arena.grads(), p); }
-
-  std::vector<Param> params;
-  Init init;
-  Arena arena;
-
- private:
-  static Init declare(std::vector<Param>& params) {
-    const InitialValue initial = InitialValue::uniform(1.0f);
-    Init init;
-    params = {init.scope("a").param("weight", {5, 7}, initial), init.scope("a").group(1).param("bias", {5}, initial),
-              init.scope("b").param("weight", {3, 5, 2}, initial)};
-    return init;
-  }
-  std::vector<double> read(const Stream& s, const Tensor& flat, const Param& p) const {
-    return test::to_double(s, flat.flat_view(arena.offset(p.index), p.shape));
-  }
-};
+using test::kGroups;
+using Net = test::SmallNet;
 
 struct Reference {
   std::vector<double> w, a, b;  // weights and two states
@@ -68,7 +35,7 @@ void compare(const Stream& s, Optimizer& optimizer, const ReferenceStep& referen
       const GroupSettings settings = kGroups[size_t(net.arena.specs()[size_t(p.index)].group)];
       for (size_t i = 0; i < g.size(); ++i) reference_step(refs[size_t(p.index)], i, g[i], settings, step + 1);
     }
-    optimizer.step(net.arena, s, step, kGroups, {});
+    optimizer.step(net.arena, s, {.step = step, .groups = kGroups});
   }
   for (const Param& p : net.params)
     test::expect_close(net.values(s, p), refs[size_t(p.index)].w, test::bound(DType::kF32));
@@ -78,13 +45,14 @@ void compare(const Stream& s, Optimizer& optimizer, const ReferenceStep& referen
 TEST_P(OptimizersTest, SgdIsPyTorchs) {
   Stream stream(device());
   for (const SgdOptions o :
-       {SgdOptions{.momentum = 0.0f}, SgdOptions{.momentum = 0.9f}, SgdOptions{.momentum = 0.8f, .nesterov = true}}) {
+       {SgdOptions{.momentum = 0.0f}, SgdOptions{.momentum = 0.9f}, SgdOptions{.momentum = 0.8f, .nesterov = true},
+        SgdOptions{.momentum = 0.7f, .dampening = 0.4f}}) {
     SCOPED_TRACE(o.momentum);
     Sgd sgd(o);
     compare(stream, sgd, [&](Reference& r, size_t i, double g, GroupSettings s, int t) {
       double d = g + double(s.weight_decay) * r.w[i];
       if (o.momentum != 0.0f) {
-        r.a[i] = t == 1 ? d : double(o.momentum) * r.a[i] + d;
+        r.a[i] = t == 1 ? d : double(o.momentum) * r.a[i] + (1 - double(o.dampening)) * d;
         d = o.nesterov ? d + double(o.momentum) * r.a[i] : r.a[i];
       }
       r.w[i] -= double(s.lr) * d;
@@ -117,10 +85,10 @@ TEST_P(OptimizersTest, AGradientThatNobodyWroteCountsAsZero) {
   Sgd sgd({.momentum = 0.0f});
   const std::vector<GroupSettings> no_decay{{.lr = 0.1f}, {.lr = 0.1f}};
   net.write_grads(stream, 1);
-  sgd.step(net.arena, stream, 0, no_decay, {});
+  sgd.step(net.arena, stream, {.step = 0, .groups = no_decay});
   const auto first = net.values(stream, net.params[0]), last = net.values(stream, net.params[2]);
   net.write_grad(stream, net.params[2], 2);  // the first parameter's gradient in memory is the old step's
-  sgd.step(net.arena, stream, 1, no_decay, {});
+  sgd.step(net.arena, stream, {.step = 1, .groups = no_decay});
   EXPECT_EQ(net.values(stream, net.params[0]), first);
   EXPECT_NE(net.values(stream, net.params[2]), last);
 }
@@ -132,7 +100,7 @@ TEST_P(OptimizersTest, EveryStepMakesANewVersion) {
   std::vector<uint64_t> versions{net.arena.weights().version};
   for (int step = 0; step < 3; ++step) {
     net.write_grads(stream, uint64_t(step));
-    adam.step(net.arena, stream, step, kGroups, {});
+    adam.step(net.arena, stream, {.step = step, .groups = kGroups});
     for (uint64_t seen : versions) EXPECT_NE(net.arena.weights().version, seen);
     versions.push_back(net.arena.weights().version);
   }
@@ -145,10 +113,10 @@ TEST_P(OptimizersTest, AStepThatIsNotFiniteIsSkipped) {
   const Tensor bad = Tensor::from<int32_t>(stream, std::vector<int32_t>{0}, {1});
   const auto before = test::to_double(stream, net.arena.values());
   net.write_grads(stream, 1);
-  adam.step(net.arena, stream, 0, kGroups, bad);
+  adam.step(net.arena, stream, {.step = 0, .groups = kGroups, .finite = bad});
   EXPECT_EQ(test::to_double(stream, net.arena.values()), before);
   net.write_grads(stream, 2);
-  adam.step(net.arena, stream, 1, kGroups, {});
+  adam.step(net.arena, stream, {.step = 1, .groups = kGroups});
   EXPECT_NE(test::to_double(stream, net.arena.values()), before);
 }
 
@@ -157,12 +125,12 @@ TEST_P(OptimizersTest, AStepIsTwoLaunchesWithoutWaitsOrMemory) {
   Net net(stream);
   Adam adam;
   net.write_grads(stream, 0);
-  adam.step(net.arena, stream, 0, kGroups, {});
+  adam.step(net.arena, stream, {.step = 0, .groups = kGroups});
   net.write_grads(stream, 1);
   stream.sync();
   const StreamStats before = stream.stats();
   const int64_t os_calls = stream.pool().os_calls(), blocks = stream.pool().live_blocks();
-  adam.step(net.arena, stream, 1, kGroups, {});
+  adam.step(net.arena, stream, {.step = 1, .groups = kGroups});
   const StreamStats after = stream.stats();
   EXPECT_EQ(after.launches - before.launches, 2);  // the scalars, the update
   EXPECT_EQ(after.host_waits, before.host_waits);
@@ -176,9 +144,9 @@ TEST_P(OptimizersTest, RefusesMissingGroupsAndASecondArena) {
   Net net(stream), other(stream);
   Sgd sgd;
   net.write_grads(stream, 0);
-  EXPECT_THROW(sgd.step(net.arena, stream, 0, {kGroups[0]}, {}), ConfigError);
-  sgd.step(net.arena, stream, 0, kGroups, {});
-  EXPECT_THROW(sgd.step(other.arena, stream, 1, kGroups, {}), Error);
+  EXPECT_THROW(sgd.step(net.arena, stream, {.step = 0, .groups = {kGroups[0]}}), ConfigError);
+  sgd.step(net.arena, stream, {.step = 0, .groups = kGroups});
+  EXPECT_THROW(sgd.step(other.arena, stream, {.step = 1, .groups = kGroups}), Error);
   stream.sync();
 }
 
@@ -186,6 +154,9 @@ TEST(Optimizers, RefuseSettingsOutOfRange) {
   EXPECT_THROW(Sgd({.momentum = 1.0f}), ConfigError);
   EXPECT_THROW(Sgd({.momentum = -0.1f}), ConfigError);
   EXPECT_THROW(Sgd({.momentum = 0.0f, .nesterov = true}), ConfigError);
+  EXPECT_THROW(Sgd({.momentum = 0.9f, .dampening = 1.0f}), ConfigError);
+  EXPECT_THROW(Sgd({.momentum = 0.0f, .dampening = 0.1f}), ConfigError);
+  EXPECT_THROW(Sgd({.momentum = 0.9f, .nesterov = true, .dampening = 0.1f}), ConfigError);
   EXPECT_THROW(Adam({.beta1 = 1.0}), ConfigError);
   EXPECT_THROW(Adam({.beta2 = std::nan("")}), ConfigError);
   EXPECT_THROW(Adam({.eps = 0.0f}), ConfigError);
@@ -194,6 +165,11 @@ TEST(Optimizers, RefuseSettingsOutOfRange) {
 TEST(Optimizers, NameTheirState) {
   EXPECT_EQ(Sgd({.momentum = 0.0f}).state_names(), std::vector<std::string>{});
   EXPECT_EQ(Sgd({.momentum = 0.9f}).state_names(), std::vector<std::string>{"sgd.momentum"});
+  using enum Lookahead;
+  EXPECT_EQ(Sgd({.momentum = 0.0f, .remember = kDirection}).state_names(), std::vector<std::string>{"sgd.gradient"});
+  EXPECT_EQ(Sgd({.momentum = 0.9f, .remember = kDirection}).state_names(), std::vector<std::string>{"sgd.momentum"});
+  EXPECT_EQ(Sgd({.momentum = 0.9f, .remember = kReleased}).state_names(),
+            (std::vector<std::string>{"sgd.momentum", "sgd.gradient"}));
   EXPECT_EQ(Adam().state_names(), (std::vector<std::string>{"adam.m", "adam.v"}));
 }
 
@@ -226,8 +202,8 @@ TEST_P(OptimizersTest, ClippingShortensAllArenasByTheirCommonNorm) {
           expected.push_back(w);
         }
       const std::vector<GroupSettings> plain(2, GroupSettings{.lr = 0.1f});
-      first.step(a.arena, s, step, plain, {});
-      second.step(b.arena, s, step, plain, {});
+      first.step(a.arena, s, {.step = step, .groups = plain});
+      second.step(b.arena, s, {.step = step, .groups = plain});
       size_t at = 0;
       for (Net* net : {&a, &b})
         for (const Param& p : net->params)
