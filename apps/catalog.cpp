@@ -7,6 +7,7 @@
 #include "engine/rng.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"
+#include "pipeline/rule.h"
 
 namespace sluice {
 namespace {
@@ -94,7 +95,9 @@ OptimizerPtr make_adam(const RunConfig& c) {
       AdamOptions{.beta1 = c.beta1, .beta2 = c.beta2, .eps = float(c.adam_eps), .decoupled = c.optimizer == "adamw"});
 }
 OptimizerPtr make_sgd(const RunConfig& c) {
-  return std::make_unique<Sgd>(SgdOptions{.momentum = float(c.momentum), .nesterov = c.nesterov});
+  SgdOptions options{.momentum = float(c.momentum), .nesterov = c.nesterov};
+  if (c.weights != "synchronous") options.remember = find_rule(c.weights).lookahead;
+  return std::make_unique<Sgd>(options);
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ struct RunConfig {
   std::string data_dir;
   std::string devices = "cpu:0";
   std::string schedule = "auto";
+  std::string weights = "synchronous";
   std::string placement = "auto";
   std::string bp_gpu_list, al_gpu_list;
   std::string optimizer = "adam";

@@ -80,6 +80,7 @@ void check_config(const RunConfig& given) {
   expect_range("temperature", c.temperature, 1e-3, 100.0);
   check_pairs(c);
   check_auxiliary(c);
+  check_pipeline(c);
   check_vision(c);
   expect_name("accumulate", c.accumulate, "none,prefix,fixed");
   if (c.accumulate != "none" && c.rule != "al")

@@ -132,7 +132,8 @@ const std::vector<ConfigField>& config_fields() {
            &C::model, true},
           {"rule",
            "bp: end-to-end backprop; al: associated learning, losses of each stage's own; scpl: contrastive ones; ara, "
-           "aba, asa, aba1 to asa4: bp with that --auxiliary",
+           "aba, asa, aba1 to asa4: bp with that --auxiliary; pipeoptim, pipedream and the like: bp with those "
+           "--weights",
            &C::rule, true},
           {"data", "the data set: `sluice info` lists them", &C::data, true},
           {"data_dir", "folder with the data set's official files", &C::data_dir, false},
@@ -140,18 +141,6 @@ const std::vector<ConfigField>& config_fields() {
            &C::devices, false},
           {"cores_per_device", "cores of each CPU device; 0: an even share of all; part of the numerics",
            &C::cores_per_device, true},
-          {"schedule",
-           "auto, one_device, naive_split, gpipe, one_f_one_b, interleaved, zb_h1, zb_h2, associated, "
-           "associated_streaming, associated_m or "
-           "associated_p (the original's threaded modes); auto streams al and scpl",
-           &C::schedule, false},
-          {"placement",
-           "auto (by measured cost), round_robin, blocks, or the device index of every stage, such as 0,0,1,1",
-           &C::placement, false},
-          {"bp_gpu_list",
-           "bp: a device for each stage, such as cuda:0,cuda:0,cuda:1; goes before devices and placement",
-           &C::bp_gpu_list, false},
-          {"al_gpu_list", "al, scpl: the same", &C::al_gpu_list, false},
           {"batch", "samples of one step", &C::batch, true},
           {"test_batch_size", "samples at a time in evaluation", &C::test_batch_size, false},
           {"micro_batches", "parts that a step's batch is cut into; batch norm statistics are per part",
@@ -176,7 +165,7 @@ const std::vector<ConfigField>& config_fields() {
            &C::repeat, false},
           {"trace", "write trace.json (Chrome, Perfetto) of the first steps", &C::trace, false},
       },
-      joined(joined(image_fields(), update_fields()),
+      joined(joined(pipeline_fields(), joined(image_fields(), update_fields())),
              joined(network_fields(), joined(pair_fields(), joined(vision_fields(), auxiliary_fields())))));
   return fields;
 }

@@ -26,6 +26,12 @@ void check_auxiliary(const RunConfig& c);
 /// ara_stride. Throws ConfigError unless it is four positive numbers.
 std::array<int, 4> ara_strides(const RunConfig& c);
 
+/// Schedules, placements and weight versions: their fields, and ConfigError where they do not fit the rule.
+/// rule=pipeoptim and the like are short for rule=bp with those weights.
+std::vector<ConfigField> pipeline_fields();
+RunConfig with_weights_rule(RunConfig c);
+void check_pipeline(const RunConfig& c);
+
 /// Pairs of sentences: their fields, and ConfigError where they do not fit the data. Needs with_network_defaults().
 std::vector<ConfigField> pair_fields();
 void check_pairs(const RunConfig& c);

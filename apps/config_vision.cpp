@@ -20,7 +20,7 @@ std::vector<ConfigField> vision_fields() {
 }
 
 RunConfig with_network_defaults(RunConfig given) {
-  RunConfig c = with_auxiliary_rule(std::move(given));
+  RunConfig c = with_weights_rule(with_auxiliary_rule(std::move(given)));
   const bool vit = c.model == "vit", mixer = c.model == "mlp_mixer", base = c.model == "transformer_base",
              big = c.model == "transformer_big";
   if (c.n_layers == 0) c.n_layers = vit ? 7 : mixer ? 8 : base || big ? 6 : 1;

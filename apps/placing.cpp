@@ -60,6 +60,7 @@ Placement place(const RunConfig& c, const TrainingData& data, int stages, int de
 std::string schedule_name(const RunConfig& c, bool error_crosses, int devices) {
   if (c.schedule != "auto") return c.schedule;
   if (!error_crosses) return devices == 1 ? "associated" : "associated_streaming";
+  if (c.weights != "synchronous") return "async_1f1b";
   if (devices == 1) return "one_device";
   return c.micro_batches == 1 ? "naive_split" : "one_f_one_b";
 }
@@ -88,6 +89,7 @@ std::vector<double> measure_stage_costs(const RunConfig& config, const TrainingD
   if (one.cores_per_device == 0) one.cores_per_device = share_cores(devices)[0].team;
   one.placement = "auto";
   one.schedule = "auto";
+  one.weights = "synchronous";
   Training training(one, data);
   training.run({.steps = 2});  // first use makes plans and memory
   Trace trace;

@@ -78,7 +78,7 @@ Training::Training(RunConfig config, TrainingData data)
   shares_ = share_cores(devices_, int(config_.cores_per_device));
   config_.cores_per_device = shares_[0].team;  // part of the numerics, so it is saved as it is
   const ModelEntry& model = find_model(config_);
-  const RuleKind& rule = find_rule(model.rule_kind);
+  const LearningRule& rule = find_rule(config_.weights == "synchronous" ? model.rule_kind : config_.weights);
 
   int readers = 0, stages = 0;
   for (const StageNet& n : make_nets(model)) {

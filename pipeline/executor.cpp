@@ -44,6 +44,10 @@ class Session {
       flag.assign<int32_t>(s->stream, one);
       s->arena.begin_step();  // a run that failed may have left half a step
     }
+    for (size_t i = 0; i < p.stages.size(); ++i)
+      p.stages[i]->versions.begin({.first_step = options.first_step,
+                                   .kept = p.report.versions_held[i],
+                                   .lookahead = p.rule->lookahead.value_or(Lookahead::kDirection)});
     for (int w = 0; w < int(p.plan.size()); ++w) {
       workers_.push_back(std::make_unique<Worker>(run_, w));
       busy_.push_back(stream_of(w).stats().busy_s);
@@ -95,15 +99,19 @@ class Session {
 
 }  // namespace
 
-Pipeline make_pipeline(std::vector<StagePtr> stages, const RuleKind& rule, const Plan& compute, int depth) {
+Pipeline make_pipeline(std::vector<StagePtr> stages, const LearningRule& rule, const Plan& compute, int depth) {
   Pipeline p;
   std::vector<StagePorts> ports;
-  for (const StagePtr& s : stages) {
-    ports.push_back({s->body->in_ports(), s->body->out_ports()});
-    p.rules.push_back(rule.make());
-  }
+  for (const StagePtr& s : stages) ports.push_back({s->body->in_ports(), s->body->out_ports()});
+  p.rule = &rule;
   p.stages = std::move(stages);
-  p.wiring = {.stages = int(ports.size()), .edges = route(ports), .error_crosses = rule.error_crosses, .depth = depth};
+  p.wiring = {.stages = int(ports.size()),
+              .edges = route(ports),
+              .error_crosses = rule.error_crosses,
+              .synchronous = rule.synchronous,
+              .forward = rule.forward,
+              .backward = rule.backward,
+              .depth = depth};
   if (int(placement_of(compute).size()) != p.wiring.stages)
     throw ScheduleError(str("plan: ", placement_of(compute).size(), " stages, the network has ", ports.size()));
   p.plan = add_transfers(compute, p.wiring);

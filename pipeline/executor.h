@@ -14,18 +14,19 @@ namespace sluice {
 
 class Trace;
 
-/// Stages, the rule of each, and a plan that is sound for them.
+/// Stages, their rule, and a plan that is sound for them.
 struct Pipeline {
   std::vector<StagePtr> stages;
-  std::vector<RulePtr> rules;
+  const LearningRule* rule = nullptr;
   Wiring wiring;
   Plan plan;      // with transfers
   Report report;  // of validate()
 };
 
 /// Routes the stages' ports, adds the transfers and validates. `depth`: slots of every channel (0: as many as the plan
-/// needs). Throws ScheduleError, also when stages of one worker have different streams, or of two workers the same.
-Pipeline make_pipeline(std::vector<StagePtr> stages, const RuleKind& rule, const Plan& compute, int depth = 0);
+/// needs). The rule outlives the pipeline. Throws ScheduleError, also when stages of one worker have different streams,
+/// or of two workers the same.
+Pipeline make_pipeline(std::vector<StagePtr> stages, const LearningRule& rule, const Plan& compute, int depth = 0);
 
 /// The losses that a stage trained on in one step: sums over micro-batches of losses weighted by 1 / micro-batches.
 struct StepLosses {
@@ -46,6 +47,8 @@ struct RunOptions {
   Trace* trace = nullptr;
   /// Called before each action, on its worker's thread: for checks and for planted faults.
   std::function<void(int worker, const Action&, Stage&)> on_action;
+  /// Told what each forward and backward reads, on its worker's thread.
+  std::function<void(const Action&, const WeightRead&, const Weights&)> on_weights;
 };
 
 struct RunResult {

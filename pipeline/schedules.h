@@ -27,6 +27,10 @@ Plan interleaved(const Placement& placement, int mbs);
 Plan zb_h1(const Placement& placement, int mbs);
 /// The same with nearly twice the activations ("ZB-H2"): no bubble between a worker's first and last action of a step.
 Plan zb_h2(const Placement& placement, int mbs);
+/// 1F1B without a flush (Narayanan et al., SOSP 2019): filled once a run; each stage updates behind the last backward
+/// of every step. Worker w of n keeps n - w micro-batches in flight, and min(n - 1 - w, those before it in the run) of
+/// them are updates apart where a step is one micro-batch. For asynchronous rules.
+Plan async_1f1b(const Placement& placement, int mbs);
 /// Associated learning on one worker, stage by stage: forward, backward, update.
 Plan associated(const Placement& placement, int mbs);
 /// Associated learning streamed: stage s works on step k - lag(s), where lag grows by one wherever the worker changes,
@@ -44,7 +48,8 @@ Plan associated_p(const Placement& placement, int mbs);
 struct PlanSchedule {
   const char* name;
   Plan (*make)(const Placement& placement, int mbs);
-  bool error_crosses;  // made for rules whose error crosses stages
+  bool error_crosses;       // made for rules whose error crosses stages
+  bool synchronous = true;  // else for rules that take updates between forward and backward of a micro-batch
 };
 const std::vector<PlanSchedule>& schedules();
 /// Throws ConfigError with the names that exist.

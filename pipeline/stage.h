@@ -1,17 +1,14 @@
 // A stage on its device: what the executor runs.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <vector>
 
 #include "optim/optimizer.h"
+#include "pipeline/weight_versions.h"
 #include "pipeline/wiring.h"
 
 namespace sluice {
-
-/// The settings of each parameter group at a step.
-using SettingsAt = std::function<std::vector<GroupSettings>(int64_t step)>;
 
 /// Whether a run changes a stage. Other than kTrain is for rules whose error does not cross stages (layer
 /// accumulation).
@@ -40,6 +37,7 @@ class Stage {
         arena(stream, net.init, seed),
         optimizer(std::move(with)),
         settings(std::move(at)),
+        versions(arena, *optimizer, settings),
         finite(Tensor::empty(stream, {1}, DType::kI32, MemoryTag::kOptimizer)) {}
   Stage(const Stage&) = delete;  // tapes hold its address
   Stage& operator=(const Stage&) = delete;
@@ -50,6 +48,7 @@ class Stage {
   Arena arena;
   const OptimizerPtr optimizer;
   SettingsAt settings;
+  WeightVersions versions;
   Ledger ledger;
   StageMode mode = StageMode::kTrain;  // of the next run
   IndicatorLog indicators;             // of the next run

@@ -24,7 +24,13 @@ struct Lane {
 /// A micro-batch in a stage.
 struct Flight {
   int64_t forward = -1, backward_input = -1, done = -1;  // places in the order
-  int64_t version = 0;
+  int64_t updates = 0;                                   // of the stage before its forward
+  WeightRead read{};                                     // of its forward
+};
+
+/// Which passes of a stage read foretold weights.
+struct Foretold {
+  int forward = 0, backward = 0;
 };
 
 class Walk {
@@ -37,7 +43,8 @@ class Walk {
     for (const ChannelUse& c : report_.channels) lanes_[{c.from, c.to}].slots = c.slots;
     const size_t stages = run_.placement.size();
     report_.live_peak.assign(stages, 0);
-    report_.versions_held.assign(stages, 0);
+    report_.versions_held.assign(stages, 1);
+    foretold_.resize(stages);
     updates_.assign(stages, 0);
     next_mb_.assign(stages, 0);
     in_step_.assign(stages, 0);
@@ -51,13 +58,14 @@ class Walk {
       moved = false;
       for (size_t w = 0; w < at.size(); ++w)
         for (; at[w] < run_.programs[w].size(); ++at[w], moved = true) {
-          const Placed p{int(w), int64_t(at[w]), run_.programs[w][at[w]], 0, {}};
+          const Placed p{int(w), int64_t(at[w]), run_.programs[w][at[w]], {}, {}};
           if (!blocked(p).empty()) break;
           run(p);
         }
     }
     for (size_t w = 0; w < at.size(); ++w)
       if (at[w] < run_.programs[w].size()) stuck(at);
+    for (const Foretold& f : foretold_) report_.forecasts_held.push_back(f.forward + f.backward);
     return std::move(report_);
   }
 
@@ -73,7 +81,7 @@ class Walk {
     bool found = false;
     for (size_t w = 0; w < at.size(); ++w) {
       if (at[w] >= run_.programs[w].size()) continue;
-      const Placed p{int(w), int64_t(at[w]), run_.programs[w][at[w]], 0, {}};
+      const Placed p{int(w), int64_t(at[w]), run_.programs[w][at[w]], {}, {}};
       const std::string why = blocked(p);
       const bool own = p.action.what != Do::kRecv && p.action.what != Do::kSend;
       if (!found || own) first = p;
@@ -189,29 +197,42 @@ class Walk {
     const size_t s = size_t(p.action.stage);
     Flight& f = flights_[key(p.action, p.action.stage)];
     f.forward = place;
-    f.version = p.version = updates_[s];
+    f.updates = updates_[s];
+    f.read = p.read = read_weights(p, wiring_.forward, {});
     live_[s].insert(p.action.mb);
     report_.live_peak[s] = std::max(report_.live_peak[s], int(live_[s].size()));
-    std::set<int64_t> versions;
-    for (int64_t mb : live_[s]) versions.insert(flights_.at({p.action.stage, mb, p.action.view}).version);
-    report_.versions_held[s] = std::max(report_.versions_held[s], int(versions.size()));
-    if (wiring_.backward_reads == BackwardReads::kForwardVersion && int(versions.size()) > wiring_.versions)
-      fail(p, str(versions.size(), " weight versions are in flight, the rule keeps ", wiring_.versions));
+    if (p.read.ahead > 0) foretold_[s].forward = 1;
   }
   void run_backward(Placed& p, int64_t place) {
+    const size_t s = size_t(p.action.stage);
     Flight& f = flights_.at(key(p.action, p.action.stage));
     f.backward_input = place;
-    const int64_t stale = updates_[size_t(p.action.stage)] - f.version;
+    const int64_t stale = updates_[s] - f.updates;
     report_.staleness = std::max(report_.staleness, stale);
-    if (stale > wiring_.max_staleness)
-      fail(p, str(stale, " updates since its forward, the rule allows ", wiring_.max_staleness));
-    p.version = wiring_.backward_reads == BackwardReads::kForwardVersion ? f.version : updates_[size_t(p.action.stage)];
+    if (wiring_.synchronous && stale > 0)
+      fail(p, str(stale, " updates since its forward, a synchronous rule allows none"));
+    p.read = read_weights(p, wiring_.backward, f.read);
+    if (p.read.ahead > 0 && wiring_.backward != forward_weights) foretold_[s].backward = 1;
+  }
+  WeightRead read_weights(const Placed& p, WeightsRead rule, WeightRead forward) {
+    const size_t s = size_t(p.action.stage);
+    const WeightRead read = rule({.worker = run_.placement[s],
+                                  .workers = int(run_.programs.size()),
+                                  .mb = p.action.mb,
+                                  .mbs_per_step = run_.mbs_per_step,
+                                  .updates = updates_[s],
+                                  .forward = forward});
+    if (read.version < 0 || read.version > updates_[s])
+      fail(p, str("it reads weights of ", read.version, " updates, the stage has made ", updates_[s]));
+    if (read.ahead == 0)
+      report_.versions_held[s] = std::max(report_.versions_held[s], int(updates_[s] - read.version) + 1);
+    return read;
   }
   void end_backward(Placed& p, int64_t place) {
     const size_t s = size_t(p.action.stage);
     Flight& f = flights_.at(key(p.action, p.action.stage));
     f.done = place;
-    if (p.action.what == Do::kBackwardWeight) p.version = report_.order[size_t(f.backward_input)].version;
+    if (p.action.what == Do::kBackwardWeight) p.read = report_.order[size_t(f.backward_input)].read;
     if (p.action.mb != next_mb_[s])
       fail(p, str("gradients are added in ascending order, expected micro-batch ", next_mb_[s]));
     ++next_mb_[s];
@@ -236,6 +257,7 @@ class Walk {
   std::map<Key, Flight> flights_;
   std::set<std::tuple<int, int, int64_t>> arrivals_;  // from, to, micro-batch
   std::vector<int64_t> updates_, next_mb_, in_step_;
+  std::vector<Foretold> foretold_;
   std::vector<std::set<int64_t>> live_;
   std::vector<std::vector<int64_t>> met_;  // by worker: places of its arrivals
 };

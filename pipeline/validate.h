@@ -15,7 +15,7 @@ struct Placed {
   int worker = 0;
   int64_t position = 0;  // in the worker's unrolled program
   Action action;
-  int64_t version = 0;         // forward, backward: updates of its stage behind the weights it reads
+  WeightRead read{};           // forward, backward: the weights that it reads
   std::vector<int64_t> after;  // places in the order of what it waits for, besides its worker's previous action
 };
 
@@ -33,15 +33,17 @@ struct Report {
   Placement placement;
   std::vector<Placed> order;         // topological; the order of execute_serial()
   std::vector<int> live_peak;        // per stage: the most micro-batches between forward and the end of backward
-  std::vector<int> versions_held;    // per stage: the most weight versions that forward read and backward still needs
+  std::vector<int> versions_held;    // per stage: the weight versions to keep so that none is read that is gone
+  std::vector<int> forecasts_held;   // per stage: foretold weights to keep beside them: forward's, backward's
   int64_t staleness = 0;             // the most updates between forward and backward of a micro-batch
   std::vector<ChannelUse> channels;  // with the slots that each needs, or wiring.depth
 };
 
 /// Checks a run over `mbs` micro-batches (0: prologue, three periods and epilogue). Throws ScheduleError with worker,
 /// position and action for: a stage or action that is missing, doubled or on the wrong worker; a send without its
-/// receive or in another order; gradients added in another order than 0 .. m - 1; weights staler than allowed or more
-/// versions than kept; and any action that can never run, with what it waits for.
+/// receive or in another order; gradients added in another order than 0 .. m - 1; weights that are read before they
+/// are made, or change between forward and backward where the rule is synchronous; and any action that can never run,
+/// with what it waits for.
 Report validate(const Plan& plan, const Wiring& wiring, int64_t mbs = 0);
 
 }  // namespace sluice

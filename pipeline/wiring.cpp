@@ -21,6 +21,9 @@ Edge& edge_between(std::vector<Edge>& edges, int from, int to) {
 
 }  // namespace
 
+WeightRead newest_weights(const PassAt& at) { return {.version = at.updates}; }
+WeightRead forward_weights(const PassAt& at) { return at.forward; }
+
 std::vector<Edge> route(const std::vector<StagePorts>& stages) {
   std::vector<Edge> edges;
   for (int to = 0; to < int(stages.size()); ++to) {

@@ -1,6 +1,7 @@
 // How stages hang together, as data: the bundles between them and what the learning rule asks of a schedule.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "layers/module.h"
@@ -26,17 +27,36 @@ struct Edge {
   bool operator==(const Edge&) const = default;
 };
 
-/// Which weights a backward pass reads: the newest, or those that the forward pass of its micro-batch read.
-enum class BackwardReads { kNewest, kForwardVersion };
+/// Weights that a pass reads: those behind `version` updates of its stage, or what they are foretold to be `ahead`
+/// steps later. Updates count from the start of the run.
+struct WeightRead {
+  int64_t version = 0, ahead = 0;
+  bool operator==(const WeightRead&) const = default;
+};
+
+/// Where a pass stands when it is queued.
+struct PassAt {
+  int worker = 0, workers = 1;  // of its stage, in the order of the pipeline
+  int64_t mb = 0;
+  int mbs_per_step = 1;
+  int64_t updates = 0;   // of its stage so far
+  WeightRead forward{};  // backward: what the micro-batch's forward read
+};
+/// What a learning rule makes passes read. Depends on nothing else, so that plans are checked before they run.
+using WeightsRead = WeightRead (*)(const PassAt& at);
+
+/// The weights as they are.
+WeightRead newest_weights(const PassAt& at);
+/// Backward: the weights of the forward.
+WeightRead forward_weights(const PassAt& at);
 
 /// What validate() and add_transfers() need to know.
 struct Wiring {
   int stages = 0;
   std::vector<Edge> edges;    // in ascending order of (to, from)
   bool error_crosses = true;  // the error of a stage comes from the stages after it, besides its own losses
-  int max_staleness = 0;      // updates of a stage that may lie between forward and backward of a micro-batch
-  int versions = 1;           // weight versions that a stage can keep at once
-  BackwardReads backward_reads = BackwardReads::kNewest;
+  bool synchronous = true;    // no update of a stage between forward and backward of a micro-batch
+  WeightsRead forward = newest_weights, backward = newest_weights;
   int depth = 0;  // slots of every channel; 0: what each receiver holds at once, and one more to fill meanwhile
 
   bool gradient_crosses(const Edge& e) const { return error_crosses && e.differentiable(); }

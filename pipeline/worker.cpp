@@ -73,8 +73,8 @@ void RunState::await(int worker, const Stream& stream) {
 Worker::Worker(RunState& run, int index) : run_(run), index_(index) {
   for (int s = 0; s < int(run.pipeline.stages.size()); ++s)
     if (is_mine(s))
-      logs_.emplace(s, StepLog(s, int(mbs_per_step()), run.options.run_ahead,
-                               [this](const StepLosses& losses) { run_.report(losses); }));
+      own_.emplace(s, Own{StepLog(s, int(mbs_per_step()), run.options.run_ahead,
+                                  [this](const StepLosses& losses) { run_.report(losses); })});
 }
 
 void Worker::run() {
@@ -94,7 +94,7 @@ void Worker::run() {
 }
 
 void Worker::drain() {
-  for (auto& entry : logs_) entry.second.drain();
+  for (auto& entry : own_) entry.second.log.drain();
 }
 
 void Worker::step(const Action& a) {
@@ -137,12 +137,14 @@ void Worker::forward(const Action& a) {
   const int64_t mb = run_.options.first_step * mbs_per_step() + a.mb;
   const std::vector<Var> feed = fed(a), in = inputs(a, f);
   const bool trains = s.mode == StageMode::kTrain;
+  own_.at(a.stage).next_forward = a.mb + 1;
   if (s.mode == StageMode::kIdle) {
     hand_on(a, {.out = Bundle(s.body->out_ports().size()), .losses = {}}, f);
     return;
   }
+  f.read = rule().forward(pass_at(a.mb, s.versions.updates()));
   Ctx ctx{.stream = s.stream,
-          .weights = rule(a).forward_weights(s, a),
+          .weights = read(a, Pass::kForward, f.read),
           .arena = s.arena,
           .ledger = s.ledger,
           .tape = trains ? &f.tape : nullptr,
@@ -155,8 +157,24 @@ void Worker::forward(const Action& a) {
   for (const Var& v : out.out) f.out.push_back({{}, v.node});
   if (!trains) return;
   for (const Var& loss : out.losses) flag_non_finite(s.stream, loss.value, s.finite);
-  logs_.at(a.stage).add(s.stream, mb / mbs_per_step(), mb % mbs_per_step(), out.losses);
+  own_.at(a.stage).log.add(s.stream, mb / mbs_per_step(), mb % mbs_per_step(), out.losses);
   f.losses = std::move(out.losses);
+}
+
+PassAt Worker::pass_at(int64_t mb, int64_t updates, const WeightRead& forward) const {
+  return {.worker = index_,
+          .workers = int(run_.pipeline.plan.size()),
+          .mb = mb,
+          .mbs_per_step = int(mbs_per_step()),
+          .updates = updates,
+          .forward = forward};
+}
+
+Weights Worker::read(const Action& a, Pass pass, const WeightRead& what) {
+  Stage& s = stage(a);
+  Weights weights = s.versions.read(pass, what, s.stream);
+  if (run_.options.on_weights) run_.options.on_weights(a, what, weights);
+  return weights;
 }
 
 std::vector<Var> Worker::fed(const Action& a) const {
@@ -218,10 +236,10 @@ void Worker::backward(const Action& a) {
     return;
   }
   Flight& f = live_.at(key(a));
-  f.backward_weights = rule(a).backward_weights(s, a);
+  f.backward_weights = read(a, Pass::kBackward, rule().backward(pass_at(a.mb, s.versions.updates(), f.read)));
   BackwardCtx ctx{s.stream, f.backward_weights, s.arena, s.ledger};
   {
-    const std::vector<Root> roots = rule(a).error(s, signals(a, f));
+    const std::vector<Root> roots = rule().error(s, signals(a, f));
     if (both)
       f.tape.backward(roots, ctx);
     else
@@ -275,8 +293,13 @@ void Worker::backward_weight(const Action& a) {
 void Worker::update(const Action& a) {
   Stage& s = stage(a);
   const int64_t step = run_.options.first_step + a.mb / mbs_per_step();
-  if (s.mode == StageMode::kTrain) rule(a).update(s, step);
-  logs_.at(a.stage).end_step(s.stream, step);
+  if (s.mode == StageMode::kTrain) {
+    const int64_t updates = s.versions.updates() + 1, mb = own_.at(a.stage).next_forward;
+    WeightVersions::Next next{.backward = rule().backward(pass_at(a.mb + mbs_per_step(), updates))};
+    if (mb < run_.mbs()) next.forward = rule().forward(pass_at(mb, updates));
+    s.versions.update(s.stream, s.finite, next);
+  }
+  own_.at(a.stage).log.end_step(s.stream, step);
 }
 
 void Worker::put(const Action& a, int to, Parcel parcel) {

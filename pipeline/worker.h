@@ -64,7 +64,13 @@ class Worker {
     Tape tape;
     std::vector<Var> in, out, losses;
     std::vector<Tensor> later_losses;  // of the stages after this one
+    WeightRead read{};                 // by forward
     Weights backward_weights;
+  };
+  /// A stage of this worker.
+  struct Own {
+    StepLog log;
+    int64_t next_forward = 0;  // micro-batch
   };
 
   void interpret(const Action& a);
@@ -82,14 +88,17 @@ class Worker {
   Parcel take(const Action& a, int from);
 
   Stage& stage(const Action& a) const { return *run_.pipeline.stages[size_t(a.stage)]; }
-  LearningRule& rule(const Action& a) const { return *run_.pipeline.rules[size_t(a.stage)]; }
+  const LearningRule& rule() const { return *run_.pipeline.rule; }
+  /// Where a pass of micro-batch `mb` stands behind `updates` of its stage.
+  PassAt pass_at(int64_t mb, int64_t updates, const WeightRead& forward = {}) const;
+  Weights read(const Action& a, Pass pass, const WeightRead& what);
   bool is_mine(int stage) const { return run_.pipeline.report.placement[size_t(stage)] == index_; }
   int64_t mbs_per_step() const { return run_.pipeline.report.mbs_per_step; }
   static Key key(const Action& a) { return {a.stage, a.mb, a.view}; }
 
   RunState& run_;
   int index_;
-  std::map<int, StepLog> logs_;  // by stage; before live_, so that it goes last
+  std::map<int, Own> own_;  // by stage; before live_, so that it goes last
   std::map<Key, Flight> live_;
   std::map<Route, Parcel> inbox_, outbox_;
 };

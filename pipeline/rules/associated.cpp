@@ -5,18 +5,20 @@
 namespace sluice {
 namespace {
 
-class Associated final : public LearningRule {
- public:
-  std::vector<Root> error(const Stage& stage, Signals signals) override {
-    std::vector<Root> roots;
-    for (Var& loss : signals.losses) roots.push_back({std::move(loss), {}});
-    if (roots.empty()) throw ScheduleError(str(stage.name, ": no loss of its own, which associated learning needs"));
-    return roots;
-  }
-};
+std::vector<Root> own_losses(const Stage& stage, Signals signals) {
+  std::vector<Root> roots;
+  for (Var& loss : signals.losses) roots.push_back({std::move(loss), {}});
+  if (roots.empty()) throw ScheduleError(str(stage.name, ": no loss of its own, which associated learning needs"));
+  return roots;
+}
 
 }  // namespace
 
-RulePtr make_associated() { return std::make_unique<Associated>(); }
+LearningRule associated() {
+  return {.name = "associated",
+          .summary = "stages learn from losses of their own",
+          .error_crosses = false,
+          .error = own_losses};
+}
 
 }  // namespace sluice

@@ -4,17 +4,17 @@
 
 namespace sluice {
 
-const std::vector<RuleKind>& rules() {
-  static const std::vector<RuleKind> table = {
-      {"backprop", true, make_backprop},
-      {"associated", false, make_associated},
+const std::vector<LearningRule>& rules() {
+  static const std::vector<LearningRule> table = {
+      backprop(),  associated(), naive_asynchronous(), pipedream(),       pipedream_vertical(), pipedream_2bw(),
+      spectrain(), xpipe(),      pipeoptim(),          pipeoptim_paper(), pipeoptim_released(), pipeoptim_decay(),
   };
   return table;
 }
 
-const RuleKind& find_rule(const std::string& name) {
+const LearningRule& find_rule(const std::string& name) {
   std::string known;
-  for (const RuleKind& r : rules()) {
+  for (const LearningRule& r : rules()) {
     if (r.name == name) return r;
     known += (known.empty() ? "" : ", ") + std::string(r.name);
   }

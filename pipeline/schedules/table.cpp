@@ -15,6 +15,7 @@ const std::vector<PlanSchedule>& schedules() {
       {"interleaved", interleaved, true},
       {"zb_h1", zb_h1, true},
       {"zb_h2", zb_h2, true},
+      {"async_1f1b", async_1f1b, true, false},
       {"associated", associated, false},
       {"associated_streaming", associated_streaming, false},
       {"associated_m", associated_m, false},

@@ -13,16 +13,19 @@ struct Case {
   const char* schedule;
   bool local_losses;
   Placement placement;
+  const char* rule = "backprop";
 };
 const std::vector<Case> kCases = {{"one_f_one_b", false, {0, 1, 2}},
                                   {"zb_h1", false, {0, 1, 2}},
                                   {"gpipe", false, {0, 0, 1}},
                                   {"associated_streaming", true, {0, 1, 0}},
-                                  {"associated_m", true, {0, 1, 0}}};
+                                  {"associated_m", true, {0, 1, 0}},
+                                  {"async_1f1b", false, {0, 1, 2}, "pipeoptim"},
+                                  {"async_1f1b", false, {0, 1, 2}, "pipedream"}};
 constexpr int kMbs = 2, kSteps = 2;
 
 Trained make(const Case& c, Where where = Where::kCpu) {
-  return make_trained({.local_losses = c.local_losses, .where = where}, c.schedule, c.placement, kMbs);
+  return make_trained({.local_losses = c.local_losses, .where = where, .rule = c.rule}, c.schedule, c.placement, kMbs);
 }
 
 /// What stays allocated when the pipeline is gone: the streams' own scratch only.
@@ -91,7 +94,8 @@ TEST_P(Faults, OutOfMemory) {
   at_each_action([&](const Case& c, int w, int i) {
     if (i >= 8) return;  // most of the first step: later ones live on what it freed
     if (GetParam() != Where::kCpu && (i % 3 != 0 || c.placement != kCases[0].placement)) return;  // may be emulated
-    Trained t = make_trained(net({.local_losses = c.local_losses, .rows = rows}), c.schedule, c.placement, kMbs);
+    Trained t = make_trained(net({.local_losses = c.local_losses, .rows = rows, .rule = c.rule}), c.schedule,
+                             c.placement, kMbs);
     const std::string why = run_with(t, w, i, [](Stage& s) { s.stream.pool().set_limit(1); });
     if (why != "none") {
       EXPECT_THAT(why, testing::HasSubstr(t.streams[size_t(w)].device().text() + ": no "));

@@ -115,7 +115,7 @@ Trained make_trained(std::vector<StageNet> nets, const PlanOptions& plan) {
 
 Trained make_trained(const NetOptions& options, const std::string& schedule, const Placement& placement, int mbs,
                      int depth) {
-  Trained t = make_trained(make_nets(options), {.rule = options.local_losses ? "associated" : "backprop",
+  Trained t = make_trained(make_nets(options), {.rule = options.local_losses ? "associated" : options.rule,
                                                 .schedule = schedule,
                                                 .placement = placement,
                                                 .mbs = mbs,

@@ -29,6 +29,7 @@ struct NetOptions {
   int slow_stage = -1;        // this stage's forward sleeps on the device
   int64_t rows = kRows;
   Where where = Where::kCpu;
+  const char* rule = "backprop";  // where the error crosses stages
 };
 
 /// Each suite derives a class of its own name.

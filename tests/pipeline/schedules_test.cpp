@@ -126,6 +126,35 @@ TEST(Schedules, TakeTheTimesAndTheMemoryOfTheLiterature) {
   EXPECT_EQ(played(zb_h2(one_each(4), 8), 4).peak, (Peaks{7, 6, 5, 4}));
 }
 
+TEST(Schedules, AsynchronousOneForwardOneBackward) {
+  EXPECT_EQ(to_text(async_1f1b(one_each(3), 1)),
+            "F0.0 F0.1 | F0.2 D0.0 U0 * 1 | D0.0 U0 D0.1 U0.1\n"
+            "F1.0 | F1.1 D1.0 U1 * 1 | D1.0 U1\n"
+            "| F2.0 D2.0 U2 * 1 |\n");
+  EXPECT_EQ(to_text(async_1f1b(one_each(3), 2)),
+            "F0.0 F0.1 | F0.2 D0.0 F0.3 D0.1 U0 * 2 | D0.0 D0.1 U0\n"
+            "F1.0 F1.1 D1.0 | F1.2 D1.1 U1 F1.3 D1.2 * 2 | D1.1 U1\n"
+            "| F2.0 D2.0 F2.1 D2.1 U2 * 2 |\n");
+  EXPECT_EQ(to_text(async_1f1b({0, 0, 1}, 1)),
+            "F0.0 F1.0 | F0.1 F1.1 D1.0 D0.0 U0 U1 * 1 | D1.0 D0.0 U0 U1\n"
+            "| F2.0 D2.0 U2 * 1 |\n");
+}
+
+/// One fill and one drain a run, whatever its length: (p - 1)(T_F + T_BW).
+TEST(Schedules, AsynchronousRunsWaitOnceOnly) {
+  for (const int p : {2, 4, 8})
+    for (const int mbs : {1, 2, 8}) {
+      Wiring w = wiring(p, true);
+      w.synchronous = false;
+      const Plan plan = add_transfers(async_1f1b(one_each(p), mbs), w);
+      const int64_t n = 16 * mbs;
+      const Timeline t = simulate(plan, w, {.forward = {1}, .backward = {2}, .update = {}}, n);
+      EXPECT_DOUBLE_EQ(t.makespan, 3.0 * double(n + p - 1)) << p << " workers, " << mbs << " micro-batches";
+      const Report r = validate(plan, w, n);
+      for (int s = 0; s < p; ++s) EXPECT_EQ(r.live_peak[size_t(s)], p - s);
+    }
+}
+
 TEST(Schedules, SeveralStagesOnAWorker) {
   EXPECT_EQ(to_text(one_f_one_b({0, 0, 1}, 2)),
             "| F0.0 F1.0 F0.1 F1.1 D1.0 D0.0 D1.1 D0.1 U0 U1 * 2 |\n"
@@ -211,7 +240,8 @@ TEST(Schedules, EverySoundScheduleIsFound) {
       for (int mbs = 1; mbs <= 5; ++mbs) {
         SCOPED_TRACE(testing::Message() << s.name << " " << stages << " stages, " << mbs << " micro-batches");
         const bool alone = std::string(s.name) == "one_device" || std::string(s.name) == "associated";
-        const Wiring w = wiring(stages, s.error_crosses);
+        Wiring w = wiring(stages, s.error_crosses);
+        w.synchronous = s.synchronous;
         const Plan plan = add_transfers(s.make(alone ? all_on_one(stages) : one_each(stages), mbs), w);
         EXPECT_NO_THROW(validate(plan, w));
       }

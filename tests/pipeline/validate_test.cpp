@@ -114,34 +114,45 @@ TEST(Validate, AChannelTooShallowForItsScheduleIsADeadlock) {
   EXPECT_THAT(fault(to_text(plan), w), HasSubstr("s0.3>1: all 3 slots of the channel 0>1 are taken"));
 }
 
-TEST(Validate, StalenessAndVersionsAreBounded) {
-  // Asynchronous 1F1B of the first of two stages: an update lies between forward and backward.
-  const char* plan = "F0.0 | F0.1 D0.0 U0 * 1 | D0.0 U0\n";
-  EXPECT_THAT(fault(plan, wiring(1)), HasSubstr("D0.1: 1 updates since its forward, the rule allows 0"));
+/// Asynchronous 1F1B of the first of two stages: an update lies between forward and backward.
+const char* const kStale = "F0.0 | F0.1 D0.0 U0 * 1 | D0.0 U0\n";
+
+TEST(Validate, ASynchronousRuleTakesNoUpdateInBetween) {
+  EXPECT_THAT(fault(kStale, wiring(1)), HasSubstr("D0.1: 1 updates since its forward, a synchronous rule allows none"));
   Wiring w = wiring(1);
-  w.max_staleness = 1;
-  const Report newest = validate(parse(plan), w);
+  w.synchronous = false;
+  const Report newest = validate(parse(kStale), w);
   EXPECT_EQ(newest.staleness, 1);
-  EXPECT_EQ(newest.versions_held, std::vector<int>{2});
-  w.backward_reads = BackwardReads::kForwardVersion;
-  EXPECT_THAT(fault(plan, w), HasSubstr("2 weight versions are in flight, the rule keeps 1"));
-  w.versions = 2;
-  EXPECT_EQ(fault(plan, w), "sound");
+  EXPECT_EQ(newest.versions_held, std::vector<int>{1});
+  EXPECT_EQ(newest.forecasts_held, std::vector<int>{0});
+  w.backward = forward_weights;
+  EXPECT_EQ(validate(parse(kStale), w).versions_held, std::vector<int>{2});
+  w.forward = [](const PassAt& at) { return WeightRead{.version = at.updates, .ahead = 1}; };
+  w.backward = newest_weights;
+  EXPECT_EQ(validate(parse(kStale), w).versions_held, std::vector<int>{1});
+  EXPECT_EQ(validate(parse(kStale), w).forecasts_held, std::vector<int>{1});
+}
+
+TEST(Validate, WeightsThatAreNotMadeYetCannotBeRead) {
+  Wiring w = wiring(1);
+  w.synchronous = false;
+  w.forward = [](const PassAt& at) { return WeightRead{.version = at.mb}; };
+  EXPECT_THAT(fault(kStale, w), HasSubstr("F0.1: it reads weights of 1 updates, the stage has made 0"));
+  w.forward = [](const PassAt&) { return WeightRead{.version = -1}; };
+  EXPECT_THAT(fault(kStale, w), HasSubstr("F0.0: it reads weights of -1 updates"));
 }
 
 TEST(Validate, TheReportSaysWhichVersionIsRead) {
   Wiring w = wiring(1);
-  w.max_staleness = 1;
-  const Plan plan = parse("F0.0 | F0.1 D0.0 U0 * 1 | D0.0 U0\n");
+  w.synchronous = false;
   const auto versions = [&] {
     std::string text;
-    for (const Placed& p : validate(plan, w, 3).order)
-      if (p.action.what != Do::kUpdate) text += to_text(p.action) + "@" + std::to_string(p.version) + " ";
+    for (const Placed& p : validate(parse(kStale), w, 3).order)
+      if (p.action.what != Do::kUpdate) text += to_text(p.action) + "@" + std::to_string(p.read.version) + " ";
     return text;
   };
   EXPECT_EQ(versions(), "F0.0@0 F0.1@0 D0.0@0 F0.2@1 D0.1@1 D0.2@2 ");
-  w.backward_reads = BackwardReads::kForwardVersion;
-  w.versions = 2;
+  w.backward = forward_weights;
   EXPECT_EQ(versions(), "F0.0@0 F0.1@0 D0.0@0 F0.2@1 D0.1@0 D0.2@1 ");
 }
 

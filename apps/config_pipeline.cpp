@@ -1,0 +1,70 @@
+// The fields that say how a network is cut, placed and scheduled, and which weights its passes read.
+#include <utility>
+
+#include "apps/config_parts.h"
+#include "pipeline/rule.h"
+#include "pipeline/schedules.h"
+
+namespace sluice {
+namespace {
+
+/// Rules of end-to-end networks that --weights names.
+bool is_asynchronous(const std::string& name) {
+  for (const LearningRule& r : rules())
+    if (!r.synchronous && name == r.name) return true;
+  return false;
+}
+
+std::string weights_help() {
+  std::string help = "bp: which weights passes read. synchronous: those of the step";
+  for (const LearningRule& r : rules())
+    if (!r.synchronous) help += str("; ", r.name, ": ", r.summary);
+  return help + ". --rule NAME is short for --rule bp --weights NAME";
+}
+
+std::string schedule_help() {
+  std::string help = "auto";
+  for (const PlanSchedule& s : schedules()) help += str(", ", s.name);
+  return help + " (associated_m, associated_p: the original's threaded modes); auto streams al and scpl";
+}
+
+}  // namespace
+
+std::vector<ConfigField> pipeline_fields() {
+  using C = RunConfig;
+  static const std::string schedule = schedule_help(), weights = weights_help();  // a field keeps a pointer
+  return {
+      {"schedule", schedule.c_str(), &C::schedule, false},
+      {"weights", weights.c_str(), &C::weights, true},
+      {"placement", "auto (by measured cost), round_robin, blocks, or the device index of every stage, such as 0,0,1,1",
+       &C::placement, false},
+      {"bp_gpu_list", "bp: a device for each stage, such as cuda:0,cuda:0,cuda:1; goes before devices and placement",
+       &C::bp_gpu_list, false},
+      {"al_gpu_list", "al, scpl: the same", &C::al_gpu_list, false},
+  };
+}
+
+RunConfig with_weights_rule(RunConfig c) {
+  if (!is_asynchronous(c.rule)) return c;
+  if (c.weights != "synchronous" && c.weights != c.rule)
+    throw ConfigError(str("rule=", c.rule, " with weights=", c.weights, ": expected one of them"));
+  c.weights = std::exchange(c.rule, "bp");
+  return c;
+}
+
+void check_pipeline(const RunConfig& c) {
+  if (c.weights == "synchronous") return;
+  if (!is_asynchronous(c.weights)) {
+    std::string names = "synchronous";
+    for (const LearningRule& r : rules())
+      if (!r.synchronous) names += str(", ", r.name);
+    throw ConfigError(str("weights='", c.weights, "': expected one of ", names));
+  }
+  if (c.rule != "bp")
+    throw ConfigError(str("weights=", c.weights, ": rule=", c.rule, " has no error that crosses stages, only bp has"));
+  if (c.clip_grad > 0)
+    throw ConfigError(str("weights=", c.weights, " with clip_grad=", c.clip_grad,
+                          ": the stages of an asynchronous step have no common norm"));
+}
+
+}  // namespace sluice

@@ -1,0 +1,443 @@
+// Asynchronous rules against closed forms: which weights every pass reads, what they are foretold to be, and what comes
+// of it, recomputed in double from the definitions; the memory that it takes, and that every run is the same run.
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <set>
+
+#include "optim/adam.h"
+#include "optim/sgd.h"
+#include "pipeline/executor.h"
+#include "pipeline/schedules.h"
+#include "tests/pipeline/net.h"
+#include "tests/support/support.h"
+
+namespace sluice::test::asynchronous_test {
+namespace {
+
+constexpr int64_t kDim = 8, kSamples = 2;  // weights of one block of the pool
+constexpr double kLr = 0.05, kMomentum = 0.9, kDecay = 0.1;
+
+// ---- the network: h <- tanh(h W), stage by stage; mean squared error at the end ----
+
+class ChainStage final : public StageBody {
+ public:
+  ChainStage(Init init, int index, int stages)
+      : index_(index),
+        last_(index + 1 == stages),
+        linear_{init.param("w", {kDim, kDim}, InitialValue::uniform(0.8f)), Param{}, Act::kNone} {}
+  std::vector<Port> feed_ports() const override {
+    std::vector<Port> ports;
+    if (index_ == 0) ports.push_back({"x", DType::kF32, false});
+    if (last_) ports.push_back({"target", DType::kF32, false});
+    return ports;
+  }
+  std::vector<Port> in_ports() const override { return index_ == 0 ? std::vector<Port>{} : std::vector<Port>{{"h"}}; }
+  std::vector<Port> out_ports() const override { return last_ ? std::vector<Port>{} : std::vector<Port>{{"h"}}; }
+  StageOutput forward(Ctx& c, const Bundle& feed, const Bundle& in, float loss_weight) const override {
+    const Var h = infer(c, index_ == 0 ? feed : in)[0];
+    if (last_) return {.out = {}, .losses = {mse(c, h, feed.back().value, loss_weight)}};
+    return {.out = {h}, .losses = {}};
+  }
+  Bundle infer(Ctx& c, const Bundle& in) const override {
+    return {activation(c, matmul(c, in[0], linear_), Act::kTanh)};
+  }
+  Var head(Ctx&, const Bundle& s) const override { return s[0]; }
+  Var decode(Ctx&, const Var& z) const override { return z; }
+
+ private:
+  int index_;
+  bool last_;
+  Linear linear_;
+};
+
+std::vector<float> sample(int64_t mb, bool target) {
+  return random_values(kSamples * kDim, uint64_t(mb) * 2 + (target ? 1 : 0));
+}
+
+Feed chain_feed() {
+  return [](const FeedRequest& r) {
+    Parcel parcel;
+    for (const Port& port : r.ports)
+      parcel.values.push_back(
+          Tensor::from<float>(r.stream, sample(r.mb, port.name == "target"), {kSamples, kDim}, MemoryTag::kIo));
+    return parcel;
+  };
+}
+
+enum class Kind : uint8_t { kSgd, kAdam, kAdamW };
+struct Case {
+  std::string rule;
+  int stages = 4, mbs = 1;
+  Kind kind = Kind::kSgd;
+  std::string schedule = "async_1f1b";
+};
+
+OptimizerPtr make_optimizer(Kind kind) {
+  if (kind == Kind::kSgd)
+    return std::make_unique<Sgd>(SgdOptions{.momentum = float(kMomentum), .remember = Lookahead::kReleased});
+  return std::make_unique<Adam>(AdamOptions{.decoupled = kind == Kind::kAdamW});
+}
+
+struct Chain {
+  std::vector<Stream> streams;
+  Pipeline pipeline;
+};
+
+Chain make_chain(const Case& setup, Where where = Where::kCpu) {
+  Chain chain;
+  std::vector<StagePtr> stages;
+  for (int s = 0; s < setup.stages; ++s) {
+    chain.streams.emplace_back(device_of(where, s));
+    StageNet net{.name = "stage" + std::to_string(s), .init = {}, .body = nullptr};
+    net.body = std::make_unique<ChainStage>(net.init.scope(net.name), s, setup.stages);
+    stages.push_back(std::make_unique<Stage>(
+        std::move(net), chain.streams.back(), /*seed=*/5, make_optimizer(setup.kind),
+        [](int64_t) { return std::vector<GroupSettings>{{.lr = float(kLr), .weight_decay = float(kDecay)}}; }));
+  }
+  chain.pipeline = make_pipeline(std::move(stages), find_rule(setup.rule),
+                                 find_schedule(setup.schedule).make(one_each(setup.stages), setup.mbs));
+  return chain;
+}
+
+RunOptions chain_run(int64_t steps, int64_t first_step = 0) {
+  RunOptions o;
+  o.steps = steps;
+  o.first_step = first_step;
+  o.samples_per_mb = kSamples;
+  o.feed = chain_feed();
+  return o;
+}
+
+std::vector<std::vector<double>> weights_of(const Chain& chain) {
+  std::vector<std::vector<double>> all;
+  for (const StagePtr& s : chain.pipeline.stages) all.push_back(to_double(s->stream, s->arena.values()));
+  return all;
+}
+
+// ---- the definitions, in double ----
+
+/// Updates behind the weights, steps foretold, and whether the released code's direction is meant.
+struct Reads {
+  int64_t version = 0, ahead = 0;
+};
+struct Expected {
+  Reads forward, backward;
+};
+
+/// Micro-batch i at stage r of p, T micro-batches a step: the formulas of the methods.
+Expected reads(const std::string& rule, int64_t i, int64_t r, int64_t p, int64_t T) {
+  const int64_t s = p - r - 1, at_forward = std::max<int64_t>(0, i - s) / T, at_backward = i / T;
+  if (rule == "naive") return {{at_forward, 0}, {at_backward, 0}};
+  if (rule == "pipedream") return {{at_forward, 0}, {at_forward, 0}};
+  if (rule == "pipedream_vertical") {
+    const int64_t entered = std::max<int64_t>(0, i - (p - 1)) / T;
+    return {{entered, 0}, {entered, 0}};
+  }
+  if (rule == "2bw") {
+    const int64_t delayed = std::max<int64_t>(0, i / T - 1);
+    return {{delayed, 0}, {delayed, 0}};
+  }
+  if (rule == "spectrain") return {{at_forward, r / 2 + s}, {at_backward, r / 2}};
+  if (rule == "xpipe") {
+    const int64_t bellwether = i / T * T;
+    const double sf = std::round((double(p + T) - double(r) / 2 - 2) / double(T)),
+                 sb = std::round(double(T + r / 2 - 1) / double(T));
+    return {{std::max<int64_t>(0, bellwether - s) / T, int64_t(sf)}, {at_backward, int64_t(sb)}};
+  }
+  if (rule == "pipeoptim_paper") return {{at_forward, s}, {at_backward, 0}};
+  if (rule == "pipeoptim_released") return {{at_forward, s + 1}, {at_backward, 0}};
+  return {{at_forward, at_backward - at_forward}, {at_backward, 0}};  // pipeoptim, pipeoptim_decay
+}
+
+using Row = std::vector<double>;
+
+/// One stage's history: after each number of updates its weights and moments.
+struct History {
+  std::vector<Row> w, m, v, g;
+};
+
+class Reference {
+ public:
+  Reference(Case setup, const std::vector<Row>& initial) : setup_(std::move(setup)) {
+    for (const Row& w : initial) {
+      const Row zero(w.size(), 0.0);
+      stages_.push_back({{w}, {zero}, {zero}, {zero}});
+    }
+  }
+
+  std::vector<Row> train(int64_t steps) {
+    const int64_t T = setup_.mbs, p = setup_.stages;
+    for (int64_t step = 0; step < steps; ++step) {
+      std::vector<Row> sums(size_t(p), Row(kDim * kDim, 0.0));
+      for (int64_t i = step * T; i < (step + 1) * T; ++i) add_gradients(i, sums);
+      for (int64_t r = 0; r < p; ++r) update(stages_[size_t(r)], sums[size_t(r)]);
+    }
+    std::vector<Row> last;
+    for (const History& h : stages_) last.push_back(h.w.back());
+    return last;
+  }
+
+ private:
+  Row weights(int64_t stage, const Reads& read) const {
+    const History& h = stages_[size_t(stage)];
+    Row w = h.w.at(size_t(read.version));
+    if (read.version == 0) return w;  // nothing is known of any direction
+    const auto t = double(read.version);
+    const bool released = setup_.rule == "pipeoptim_released";
+    double shrink = 1, sum = double(read.ahead);
+    if (setup_.rule == "pipeoptim_decay" && setup_.kind == Kind::kAdamW) {
+      const double keep = 1 - kLr * kDecay;
+      shrink = std::pow(keep, double(read.ahead));
+      sum = (1 - shrink) / (1 - keep);
+    }
+    for (size_t k = 0; k < w.size(); ++k) {
+      const double m = h.m[size_t(read.version)][k], v = h.v[size_t(read.version)][k];
+      double direction = m;
+      if (setup_.kind != Kind::kSgd)
+        direction = m / (1 - std::pow(0.9, t)) / (std::sqrt(v / (1 - std::pow(0.999, t))) + 1e-8);
+      else if (released)
+        direction = kMomentum * m + h.g[size_t(read.version)][k];
+      w[k] = shrink * w[k] - kLr * sum * direction;
+    }
+    return w;
+  }
+
+  void add_gradients(int64_t i, std::vector<Row>& sums) const {
+    const int64_t p = setup_.stages;
+    const std::vector<float> x = sample(i, false), y = sample(i, true);
+    std::vector<Row> h{Row(x.begin(), x.end())};
+    for (int64_t r = 0; r < p; ++r) {
+      const Row w = weights(r, reads(setup_.rule, i, r, p, setup_.mbs).forward);
+      Row out(kSamples * kDim, 0.0);
+      for (int64_t b = 0; b < kSamples; ++b)
+        for (int64_t o = 0; o < kDim; ++o) {
+          double z = 0;
+          for (int64_t k = 0; k < kDim; ++k) z += h.back()[size_t(b * kDim + k)] * w[size_t(o * kDim + k)];
+          out[size_t(b * kDim + o)] = std::tanh(z);
+        }
+      h.push_back(out);
+    }
+    Row d(kSamples * kDim);
+    for (size_t k = 0; k < d.size(); ++k) d[k] = 2.0 / double(d.size()) / setup_.mbs * (h.back()[k] - double(y[k]));
+    for (int64_t r = p; r-- > 0;) {
+      const Row w = weights(r, reads(setup_.rule, i, r, p, setup_.mbs).backward);
+      for (size_t k = 0; k < d.size(); ++k) d[k] *= 1 - h[size_t(r) + 1][k] * h[size_t(r) + 1][k];
+      Row before(kSamples * kDim, 0.0);
+      for (int64_t b = 0; b < kSamples; ++b)
+        for (int64_t o = 0; o < kDim; ++o)
+          for (int64_t k = 0; k < kDim; ++k) {
+            sums[size_t(r)][size_t(o * kDim + k)] += d[size_t(b * kDim + o)] * h[size_t(r)][size_t(b * kDim + k)];
+            before[size_t(b * kDim + k)] += d[size_t(b * kDim + o)] * w[size_t(o * kDim + k)];
+          }
+      d = before;
+    }
+  }
+
+  void update(History& h, Row g) const {
+    Row w = h.w.back(), m = h.m.back(), v = h.v.back();
+    const auto t = double(h.w.size());
+    for (size_t k = 0; k < w.size(); ++k) {
+      if (setup_.kind == Kind::kSgd) {
+        g[k] += kDecay * w[k];
+        m[k] = kMomentum * m[k] + g[k];
+        w[k] -= kLr * m[k];
+        continue;
+      }
+      if (setup_.kind == Kind::kAdamW)
+        w[k] -= kLr * kDecay * w[k];
+      else
+        g[k] += kDecay * w[k];
+      m[k] = 0.9 * m[k] + 0.1 * g[k];
+      v[k] = 0.999 * v[k] + 0.001 * g[k] * g[k];
+      w[k] -= kLr * m[k] / (1 - std::pow(0.9, t)) / (std::sqrt(v[k] / (1 - std::pow(0.999, t))) + 1e-8);
+    }
+    h.w.push_back(w), h.m.push_back(m), h.v.push_back(v), h.g.push_back(g);
+  }
+
+  Case setup_;
+  std::vector<History> stages_;
+};
+
+const std::vector<std::string> kRules{
+    "naive",           "pipedream",          "pipedream_vertical", "2bw", "spectrain", "xpipe", "pipeoptim",
+    "pipeoptim_paper", "pipeoptim_released", "pipeoptim_decay"};
+
+/// 2BW delays by one step only where the first forwards of a step find the update of the step before last.
+std::vector<int> step_sizes(const std::string& rule) {
+  return rule == "2bw" ? std::vector<int>{4, 5} : std::vector<int>{1, 2, 3, 5};
+}
+
+class Asynchronous : public OnEachPlace {};
+INSTANTIATE_TEST_SUITE_P(Places, Asynchronous, testing::ValuesIn(test_places()), place_label);
+
+TEST_P(Asynchronous, EveryRuleGivesTheWeightsOfItsDefinition) {
+  for (const Kind kind : {Kind::kSgd, Kind::kAdam, Kind::kAdamW})
+    for (const std::string& rule : kRules)
+      for (const int mbs : step_sizes(rule)) {
+        SCOPED_TRACE(testing::Message() << rule << ", " << mbs << " micro-batches, optimizer " << int(kind));
+        const Case setup{.rule = rule, .mbs = mbs, .kind = kind};
+        Chain chain = make_chain(setup, GetParam());
+        Reference reference(setup, weights_of(chain));
+        execute(chain.pipeline, chain_run(12));
+        const std::vector<Row> expected = reference.train(12), got = weights_of(chain);
+        for (size_t s = 0; s < got.size(); ++s) expect_close(got[s], expected[s], kind == Kind::kSgd ? 2e-5 : 2e-4);
+      }
+}
+
+/// The reference tells the rules apart by far more than the bound above.
+TEST(AsynchronousReference, RulesDiffer) {
+  std::map<std::string, Row> first;
+  const Chain chain = make_chain({.rule = "naive"});
+  for (const std::string& rule : kRules)
+    first[rule] =
+        Reference({.rule = rule, .mbs = rule == "2bw" ? 4 : 1, .kind = Kind::kAdamW}, weights_of(chain)).train(12)[0];
+  for (const auto& a : first)
+    for (const auto& b : first)
+      if (a.first < b.first && !(a.first == "pipeoptim" && b.first == "pipeoptim_paper")) {  // differ in a refill alone
+        EXPECT_GT(normalised_error(a.second, b.second), 1e-3) << a.first << " and " << b.first;
+      }
+}
+
+TEST(AsynchronousVersions, EveryPassReadsWhatTheRuleSays) {
+  for (const std::string& rule : kRules)
+    for (const int mbs : step_sizes(rule)) {
+      SCOPED_TRACE(testing::Message() << rule << ", " << mbs << " micro-batches");
+      Chain chain = make_chain({.rule = rule, .mbs = mbs});
+      RunOptions o = chain_run(9);
+      std::mutex mutex;
+      std::map<std::tuple<int, int64_t, int64_t>, std::set<uint64_t>> ids;  // by stage and what was read
+      int64_t passes = 0;
+      o.on_weights = [&](const Action& a, const WeightRead& read, const Weights& w) {
+        const std::lock_guard lock(mutex);
+        const Expected e = reads(rule, a.mb, a.stage, 4, mbs);
+        const Reads& expected = a.what == Do::kForward ? e.forward : e.backward;
+        EXPECT_EQ(read.version, expected.version) << to_text(a);
+        EXPECT_EQ(read.ahead, expected.ahead) << to_text(a);
+        ids[{a.stage, read.version, read.ahead}].insert(w.version);
+        ++passes;
+      };
+      execute(chain.pipeline, o);
+      EXPECT_EQ(passes, 2 * 4 * 9 * mbs);
+      std::set<uint64_t> all;
+      for (const auto& entry : ids) {
+        EXPECT_LE(entry.second.size(), rule == "spectrain" || rule == "xpipe" ? 2u : 1u);  // a buffer for each pass
+        all.insert(entry.second.begin(), entry.second.end());
+      }
+      size_t ids_in_all = 0;
+      for (const auto& entry : ids) ids_in_all += entry.second.size();
+      EXPECT_EQ(all.size(), ids_in_all);  // never one id for two contents
+    }
+}
+
+TEST(AsynchronousVersions, TakeTheMemoryOfTheFormula) {
+  struct Copies {
+    const char* rule;
+    int (*weights)(int s, int p);  // s: updates that a stage is behind
+  };
+  const Copies cases[] = {{"naive", [](int, int) { return 1; }},
+                          {"pipedream", [](int s, int) { return s + 1; }},
+                          {"pipedream_vertical", [](int, int p) { return p; }},
+                          {"2bw", [](int, int) { return 2; }},
+                          {"pipeoptim", [](int s, int) { return s == 0 ? 1 : 2; }},
+                          {"pipeoptim_paper", [](int s, int) { return s == 0 ? 1 : 2; }},
+                          {"pipeoptim_released", [](int, int) { return 2; }}};
+  for (const Copies& c : cases) {
+    Chain chain = make_chain({.rule = c.rule, .mbs = std::string(c.rule) == "2bw" ? 4 : 1});
+    execute(chain.pipeline, chain_run(10));
+    execute(chain.pipeline, chain_run(6, /*first_step=*/10));
+    for (int r = 0; r < 4; ++r) {
+      SCOPED_TRACE(testing::Message() << c.rule << ", stage " << r);
+      const Stage& s = *chain.pipeline.stages[size_t(r)];
+      const int64_t copy = s.arena.values().bytes(), copies = c.weights(3 - r, 4);
+      const Pool& pool = s.stream.pool();
+      EXPECT_EQ(chain.pipeline.report.versions_held[size_t(r)] + chain.pipeline.report.forecasts_held[size_t(r)],
+                copies);
+      EXPECT_EQ(pool.in_use(MemoryTag::kStash), (copies - 1) * copy);
+      EXPECT_EQ(pool.peak(MemoryTag::kStash), (copies - 1) * copy);
+      EXPECT_EQ(pool.in_use(MemoryTag::kGrads), copy);
+    }
+    EXPECT_EQ(chain.pipeline.report.live_peak, (std::vector<int>{4, 3, 2, 1}));
+  }
+}
+
+TEST_P(Asynchronous, OneStageIsThePlainOptimizer) {
+  for (const Kind kind : {Kind::kSgd, Kind::kAdamW}) {
+    Chain plain = make_chain({.rule = "backprop", .stages = 1, .kind = kind, .schedule = "one_device"}, GetParam());
+    execute(plain.pipeline, chain_run(6));
+    for (const char* rule :
+         {"naive", "pipedream", "pipedream_vertical", "spectrain", "pipeoptim", "pipeoptim_paper", "pipeoptim_decay"}) {
+      Chain chain = make_chain({.rule = rule, .stages = 1, .kind = kind}, GetParam());
+      execute(chain.pipeline, chain_run(6));
+      EXPECT_EQ(weights_of(chain), weights_of(plain)) << rule;
+    }
+  }
+}
+
+/// W(t+1) = W(t) - lr f'(W(t-1)) whatever the number of stages.
+TEST(Asynchronous2bw, IsDelayedByOneStepOnEveryDepth) {
+  for (const int stages : {1, 2, 3}) {
+    const Case setup{.rule = "2bw", .stages = stages, .mbs = 3};
+    Chain chain = make_chain(setup);
+    Reference reference(setup, weights_of(chain));
+    execute(chain.pipeline, chain_run(10));
+    const std::vector<Row> expected = reference.train(10), got = weights_of(chain);
+    for (size_t s = 0; s < got.size(); ++s) expect_close(got[s], expected[s], 2e-5);
+  }
+}
+
+TEST(Asynchronous2bw, RefusesFewerMicroBatchesThanTheDelayNeeds) {
+  try {
+    make_chain({.rule = "2bw", .mbs = 1});
+    FAIL() << "accepted";
+  } catch (const ScheduleError& e) {
+    EXPECT_THAT(e.what(), testing::HasSubstr("it reads weights of"));
+  }
+}
+
+TEST_P(Asynchronous, TheSerialOrderAndThreadsGiveTheSameWeights) {
+  for (const std::string& rule : kRules) {
+    const Case setup{.rule = rule, .mbs = rule == "2bw" ? 4 : 2, .kind = Kind::kAdam};
+    Chain threads = make_chain(setup, GetParam()), serial = make_chain(setup, GetParam());
+    execute(threads.pipeline, chain_run(7));
+    execute_serial(serial.pipeline, chain_run(7));
+    EXPECT_EQ(weights_of(threads), weights_of(serial)) << rule;
+  }
+}
+
+/// The pipeline fills again with the moments of the first run: nothing is foretold further than it must be.
+TEST(AsynchronousRuns, ARefilledPipelineForetellsByTheExactDistance) {
+  Chain chain = make_chain({.rule = "pipeoptim"});
+  execute(chain.pipeline, chain_run(5));
+  RunOptions o = chain_run(5, /*first_step=*/5);
+  std::mutex mutex;
+  std::vector<int64_t> ahead(5);
+  o.on_weights = [&](const Action& a, const WeightRead& read, const Weights&) {
+    const std::lock_guard lock(mutex);
+    if (a.stage == 0 && a.what == Do::kForward) ahead[size_t(a.mb)] = read.ahead;
+  };
+  execute(chain.pipeline, o);
+  EXPECT_EQ(ahead, (std::vector<int64_t>{0, 1, 2, 3, 3}));
+}
+
+TEST(AsynchronousRuns, AreShorterThanThePipelineToo) {
+  for (const int64_t steps : {1, 2, 3})
+    for (const char* rule : {"pipeoptim", "pipedream"}) {
+      const Case setup{.rule = rule};
+      Chain chain = make_chain(setup);
+      Reference reference(setup, weights_of(chain));
+      execute(chain.pipeline, chain_run(steps));
+      const std::vector<Row> expected = reference.train(steps), got = weights_of(chain);
+      for (size_t s = 0; s < got.size(); ++s) expect_close(got[s], expected[s], 2e-5);
+    }
+}
+
+TEST(AsynchronousRuns, ASynchronousRuleRefusesTheSchedule) {
+  EXPECT_THROW(make_chain({.rule = "backprop"}), ScheduleError);
+}
+
+}  // namespace
+}  // namespace sluice::test::asynchronous_test
