@@ -54,6 +54,8 @@ std::vector<int> available_cores() {
   return cores;
 }
 
+constexpr int kDevicesPerCore = 16;
+
 std::vector<CpuShare> share_cores(const std::vector<Device>& devices, int cores_each) {
   const std::vector<int> cores = available_cores();
   int64_t count = 0;  // one past the highest index: cpu:i always gets the same cores, whoever else is named
@@ -64,11 +66,11 @@ std::vector<CpuShare> share_cores(const std::vector<Device>& devices, int cores_
   for (const Device& d : devices) {
     CpuShare share;
     if (d.is_cpu()) {
-      const int64_t begin = int64_t(d.index) * cores_each;
-      if (begin + cores_each > int64_t(cores.size()))
-        throw DeviceError(str(d.text(), " does not exist: with ", cores_each, " cores each there are ",
-                              int(cores.size()) / cores_each, " CPU devices on the ", cores.size(),
-                              " cores that this process may use"));
+      const auto n = int64_t(cores.size()), most = cores_each == 1 ? n * kDevicesPerCore : n / cores_each;
+      if (d.index >= most)
+        throw DeviceError(str(d.text(), " does not exist: with ", cores_each, " cores each there are ", most,
+                              " CPU devices on the ", n, " cores that this process may use"));
+      const int64_t begin = int64_t(d.index) * cores_each % n;
       share.team = cores_each;
       for (int i = 0; i < cores_each; ++i) share.cores.push_back(cores[size_t(begin + i)]);
     }

@@ -52,11 +52,19 @@ TEST(ShareCores, SplitsThemWithoutOverlap) {
   EXPECT_EQ(share_cores({{DeviceKind::kCpu, 0}}, 1)[0].cores.size(), 1u);
 }
 
+TEST(ShareCores, DevicesOfOneCoreShareThemInTurn) {
+  const std::vector<int> all = available_cores();
+  const auto n = int(all.size());
+  std::vector<Device> devices;
+  for (int i = 0; i < 16 * n; ++i) devices.push_back({DeviceKind::kCpu, i});
+  const std::vector<CpuShare> shares = share_cores(devices);
+  for (int i = 0; i < 16 * n; ++i) EXPECT_THAT(shares[size_t(i)].cores, testing::ElementsAre(all[size_t(i % n)]));
+  devices.push_back({DeviceKind::kCpu, 16 * n});
+  EXPECT_THROW(share_cores(devices), DeviceError);
+}
+
 TEST(ShareCores, RefusesMoreThanThereAre) {
   const auto n = int(available_cores().size());
-  std::vector<Device> devices;
-  for (int i = 0; i <= n; ++i) devices.push_back({DeviceKind::kCpu, i});
-  EXPECT_THROW(share_cores(devices), DeviceError);
   EXPECT_THROW(share_cores({{DeviceKind::kCpu, 0}}, n + 1), DeviceError);
   EXPECT_THROW(share_cores({{DeviceKind::kCpu, std::numeric_limits<int>::max()}}), DeviceError);
 }
