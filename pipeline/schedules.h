@@ -31,6 +31,15 @@ Plan zb_h2(const Placement& placement, int mbs);
 /// of every step. Worker w of n keeps n - w micro-batches in flight, and min(n - 1 - w, those before it in the run) of
 /// them are updates apart where a step is one micro-batch. For asynchronous rules.
 Plan async_1f1b(const Placement& placement, int mbs);
+/// Zero bubble on a V: each of p workers has two chunks of stages, on the way from worker 0 to p - 1 and on the way
+/// back (Qi et al. 2024, "ZB-V"). No bubble between a worker's first and last action where forward and both halves take
+/// as long, for at most p micro-batches' worth of activations on every worker. Gradients are added in the order 0 ..
+/// mbs-1.
+Plan zb_v(const Placement& placement, int mbs);
+/// The same for half of the activations and half of 1F1B's bubble (Qi et al. 2024, "V-Half": (p + 2) / 2), and for a
+/// third and two thirds ("V-Min": (p + 4) / 3; both rounded down).
+Plan v_half(const Placement& placement, int mbs);
+Plan v_min(const Placement& placement, int mbs);
 /// Associated learning on one worker, stage by stage: forward, backward, update.
 Plan associated(const Placement& placement, int mbs);
 /// Associated learning streamed: stage s works on step k - lag(s), where lag grows by one wherever the worker changes,

@@ -44,6 +44,7 @@ TEST_P(Convolutions, SynchronousSchedulesGiveTheWeightsOfOneDevice) {
       SCOPED_TRACE(testing::Message() << schedule << " on " << count_workers(placement) << " workers");
       EXPECT_EQ(run(schedule, placement), expected);
     }
+  EXPECT_EQ(run("zb_v", {0, 1, 1, 0, 0}), expected);
 }
 
 TEST_P(Convolutions, StreamedAssociatedLearningGivesTheWeightsOfSequential) {

@@ -44,6 +44,17 @@ TEST_P(Executor, InterleavedStagesGiveTheWeightsOfOneDevice) {
   EXPECT_EQ(weights_after(two, long_run()), weights_after(one, long_run()));
 }
 
+TEST_P(Executor, StagesOnAVGiveTheWeightsOfOneDevice) {
+  const int mbs = 4, steps = int(long_run());
+  Trained one = make_trained(net({.stages = 4}), "one_device", all_on_one(4), mbs);
+  const auto expected = weights_after(one, steps);
+  for (const char* schedule : {"zb_v", "v_half", "v_min"}) {
+    SCOPED_TRACE(schedule);
+    Trained two = make_trained(net({.stages = 4}), schedule, {0, 1, 1, 0}, mbs);
+    EXPECT_EQ(weights_after(two, steps), expected);
+  }
+}
+
 TEST_P(Executor, TheSerialOrderGivesTheSameWeights) {
   Trained threads = make_trained(net(), "one_f_one_b", one_each(3), 4),
           serial = make_trained(net(), "one_f_one_b", one_each(3), 4);
@@ -130,9 +141,11 @@ TEST_P(Executor, ARunMayBeShorterThanThePrologueOfItsPlan) {
       if (!schedule.synchronous) continue;  // AsynchronousRuns.AreShorterThanThePipelineToo
       const bool local = !schedule.error_crosses;
       const char* serial = local ? "associated" : "one_device";
-      const Placement placement = schedule.name == std::string(serial) ? all_on_one(4)
-                                  : local                              ? Placement{0, 1, 0, 1}
-                                                                       : one_each(4);
+      const std::string name = schedule.name;
+      const Placement placement = name == "zb_v" || name == "v_half" || name == "v_min" ? Placement{0, 1, 1, 0}
+                                  : name == serial                                      ? all_on_one(4)
+                                  : local                                               ? Placement{0, 1, 0, 1}
+                                                                                        : one_each(4);
       Trained one = make_trained(net({.stages = 4, .local_losses = local}), serial, all_on_one(4), 2);
       Trained t = make_trained(net({.stages = 4, .local_losses = local}), schedule.name, placement, 2);
       EXPECT_EQ(weights_after(t, steps), weights_after(one, steps));

@@ -213,6 +213,11 @@ TEST_P(Networks, SynchronousSchedulesGiveTheWeightsOfOneDevice) {
         EXPECT_EQ(run(schedule, one_each(stages)), expected);
       }
     }
+    if (GetParam() != Where::kCpu || stages < 4) continue;
+    Placement v;
+    for (int s = 0; s < stages; ++s) v.push_back(4 * s >= stages && 4 * s < 3 * stages);
+    SCOPED_TRACE(testing::Message() << n.name << ", zb_v");
+    EXPECT_EQ(run("zb_v", v), expected);
   }
 }
 

@@ -1,6 +1,7 @@
 // Each schedule's text is the test; so is the picture that it gives on paper.
 #include "pipeline/schedules.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -10,6 +11,13 @@
 
 namespace sluice::schedules_test {
 namespace {
+
+/// Stages 0 to p - 1 on workers 0 to p - 1, stages p to 2 p - 1 on p - 1 to 0.
+Placement v_shape(int workers) {
+  Placement p = one_each(workers);
+  for (int w = workers - 1; w >= 0; --w) p.push_back(w);
+  return p;
+}
 
 Wiring wiring(int stages, bool error_crosses) {
   Wiring w;
@@ -63,6 +71,20 @@ TEST(Schedules, ZeroBubble) {
   EXPECT_EQ(to_text(zb_h2({0, 0, 1}, 2)),
             "| F0.0 F1.0 F0.1 F1.1 B1.0 B0.0 W1.0 W0.0 B1.1 B0.1 W1.1 W0.1 U0 U1 * 2 |\n"
             "| F2.0 B2.0 F2.1 B2.1 W2.0 W2.1 U2 * 2 |\n");
+}
+
+TEST(Schedules, ZeroBubbleOnAV) {
+  EXPECT_EQ(to_text(zb_v(v_shape(2), 2)),
+            "| F0.0 F0.1 F3.0 B3.0 F3.1 B3.1 B0.0 W3.0 B0.1 W3.1 W0.0 W0.1 U0 U3 * 2 |\n"
+            "| F1.0 F2.0 F1.1 F2.1 B2.0 B1.0 B2.1 B1.1 W2.0 W1.0 W2.1 W1.1 U1 U2 * 2 |\n");
+  EXPECT_EQ(to_text(v_half({0, 1, 1, 1, 0, 0}, 1)),
+            "| F0.0 F4.0 F5.0 B5.0 B4.0 W5.0 W4.0 B0.0 W0.0 U0 U4 U5 * 1 |\n"
+            "| F1.0 F2.0 F3.0 B3.0 B2.0 B1.0 W3.0 W2.0 W1.0 U1 U2 U3 * 1 |\n");
+  EXPECT_EQ(to_text(v_min(all_on_one(2), 2)),
+            "| F0.0 F1.0 B1.0 B0.0 F0.1 W1.0 W0.0 F1.1 B1.1 B0.1 W1.1 W0.1 U0 U1 * 2 |\n");
+  for (const Placement& p : {Placement{0}, Placement{0, 1}, Placement{0, 1, 0}, Placement{0, 1, 1, 0, 0, 1},
+                             Placement{0, 1, 0, 1}, Placement{1, 0, 0, 1}, Placement{0, 1, 1, 2, 2, 0}, Placement{}})
+    for (const auto make : {zb_v, v_half, v_min}) EXPECT_THROW(make(p, 2), ScheduleError) << p.size();
 }
 
 /// Of one step where a forward and each half of a backward take 1 for a whole worker.
@@ -155,6 +177,27 @@ TEST(Schedules, AsynchronousRunsWaitOnceOnly) {
     }
 }
 
+TEST(Schedules, AVTakesTheTimesAndTheMemoryOfTheLiterature) {
+  for (int p = 1; p <= 9; ++p)
+    for (const int m : {2 * p - 1, 2 * p, 3 * p + 1}) {
+      SCOPED_TRACE(testing::Message() << p << " workers, " << m << " micro-batches");
+      const auto run = [&](auto make) { return played(make(v_shape(p), m), 2 * p); };
+      const Played full = run(zb_v), half = run(v_half), third = run(v_min);
+      EXPECT_EQ(full.longest, 3 * m);
+      EXPECT_EQ(full.makespan, 3 * m + 0.5 * (p - 1));
+      EXPECT_THAT(full.peak, testing::Each(testing::AllOf(testing::Le(p), testing::Ge(m < 2 * p ? 0 : p))));
+      const double flush = 3 * (p - 1);  // the bubble of 1F1B
+      EXPECT_EQ(half.longest, 3 * m + flush / 2 - (p % 2 == 1 && p > 1 ? 0.5 : 0));
+      EXPECT_THAT(half.peak, testing::Each(testing::Le((p + 2) / 2)));
+      EXPECT_NEAR(third.longest, 3 * m + 2 * flush / 3, 0.5);
+      EXPECT_THAT(third.peak, testing::Each(testing::Le((p + 4) / 3)));
+    }
+  const Played four = played(zb_v(v_shape(4), 8), 8), eight = played(zb_v(v_shape(8), 16), 16);
+  EXPECT_EQ((std::vector{four.longest, four.makespan, eight.longest, eight.makespan}),
+            (std::vector{24.0, 25.5, 48.0, 51.5}));
+  EXPECT_EQ(four.peak, (std::vector<double>{4, 4, 4, 4}));
+}
+
 TEST(Schedules, SeveralStagesOnAWorker) {
   EXPECT_EQ(to_text(one_f_one_b({0, 0, 1}, 2)),
             "| F0.0 F1.0 F0.1 F1.1 D1.0 D0.0 D1.1 D0.1 U0 U1 * 2 |\n"
@@ -239,11 +282,13 @@ TEST(Schedules, EverySoundScheduleIsFound) {
     for (int stages = 1; stages <= 4; ++stages)
       for (int mbs = 1; mbs <= 5; ++mbs) {
         SCOPED_TRACE(testing::Message() << s.name << " " << stages << " stages, " << mbs << " micro-batches");
-        const bool alone = std::string(s.name) == "one_device" || std::string(s.name) == "associated";
-        Wiring w = wiring(stages, s.error_crosses);
+        const std::string name = s.name;
+        const bool alone = name == "one_device" || name == "associated";
+        const bool v = name == "zb_v" || name == "v_half" || name == "v_min";
+        const Placement placement = v ? v_shape(stages) : alone ? all_on_one(stages) : one_each(stages);
+        Wiring w = wiring(int(placement.size()), s.error_crosses);
         w.synchronous = s.synchronous;
-        const Plan plan = add_transfers(s.make(alone ? all_on_one(stages) : one_each(stages), mbs), w);
-        EXPECT_NO_THROW(validate(plan, w));
+        EXPECT_NO_THROW(validate(add_transfers(s.make(placement, mbs), w), w));
       }
 }
 
