@@ -40,9 +40,9 @@ struct CpuShare {
 /// Cores this process may run on, in ascending order.
 std::vector<int> available_cores();
 /// Cores for each device of the list: cpu:i gets the i-th `cores_each` available cores; 0: as many as an even split
-/// over cpu:0 up to the highest index named allows. Devices of one core may be more than there are cores, up to 16 times
-/// as many: they share them in turn, which serves checks and not speed. Throws DeviceError for a CPU device beyond
-/// these. CUDA devices get a share of no cores.
+/// over cpu:0 up to the highest index named allows. Devices of one core may be more than there are cores, up to 16
+/// times as many: they share them in turn, which serves checks and not speed. Throws DeviceError for a CPU device
+/// beyond these. CUDA devices get a share of no cores.
 std::vector<CpuShare> share_cores(const std::vector<Device>& devices, int cores_each = 0);
 
 /// The number of usable GPUs and, when 0, why. 0 in a build without CUDA.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "pipeline/action.h"
+#include "pipeline/costs.h"
 
 namespace sluice {
 
@@ -40,6 +41,14 @@ Plan zb_v(const Placement& placement, int mbs);
 /// third and two thirds ("V-Min": (p + 4) / 3; both rounded down).
 Plan v_half(const Placement& placement, int mbs);
 Plan v_min(const Placement& placement, int mbs);
+/// All of these for stages that take what `costs` says, with the same activations.
+Plan zb_h1_for(const Placement& placement, int mbs, const CostModel& costs);
+Plan zb_h2_for(const Placement& placement, int mbs, const CostModel& costs);
+Plan zb_v_for(const Placement& placement, int mbs, const CostModel& costs);
+Plan v_half_for(const Placement& placement, int mbs, const CostModel& costs);
+Plan v_min_for(const Placement& placement, int mbs, const CostModel& costs);
+/// As zb_h1_for(), where worker w may keep halves[w] halves of a micro-batch's activations, at least 2.
+Plan zero_bubble(const Placement& placement, int mbs, const CostModel& costs, const std::vector<int64_t>& halves);
 /// Associated learning on one worker, stage by stage: forward, backward, update.
 Plan associated(const Placement& placement, int mbs);
 /// Associated learning streamed: stage s works on step k - lag(s), where lag grows by one wherever the worker changes,
@@ -57,7 +66,9 @@ Plan associated_p(const Placement& placement, int mbs);
 struct PlanSchedule {
   const char* name;
   Plan (*make)(const Placement& placement, int mbs);
-  bool error_crosses;       // made for rules whose error crosses stages
+  bool error_crosses;  // made for rules whose error crosses stages
+  /// The same where the order of actions goes by their costs; null where it does not.
+  Plan (*make_for)(const Placement& placement, int mbs, const CostModel& costs) = nullptr;
   bool synchronous = true;  // else for rules that take updates between forward and backward of a micro-batch
 };
 const std::vector<PlanSchedule>& schedules();

@@ -1,38 +1,126 @@
-// The longest path through a plan's actions, and its picture.
+// The longest path through a plan's actions, what they keep, and the picture.
 #include "pipeline/simulate.h"
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 namespace sluice {
 namespace {
 
-double cost_of(const std::vector<double>& costs, int stage) {
-  if (costs.empty()) return 0.0;
-  return costs[std::min(size_t(stage), costs.size() - 1)];
-}
+constexpr bool is_transfer(Do what) { return what == Do::kSend || what == Do::kRecv; }
 
-double cost_of(const CostModel& m, const Action& a) {
-  switch (a.what) {
-    case Do::kForward:
-      return cost_of(m.forward, a.stage);
-    case Do::kBackward:
-      return cost_of(m.backward, a.stage);
-    case Do::kBackwardInput:
-    case Do::kBackwardWeight:
-      return cost_of(m.backward, a.stage) / 2;
-    case Do::kUpdate:
-      return cost_of(m.update, a.stage);
-    case Do::kSend:
-    case Do::kRecv:
-    case Do::kArrive:
-    case Do::kAwait:
-      return 0.0;
+class Simulation {
+ public:
+  Simulation(const Report& report, const CostModel& costs) : report_(report), costs_(costs) {
+    const auto workers = size_t(count_workers(report.placement));
+    free_.assign(workers, 0.0);
+    first_.assign(workers, std::numeric_limits<double>::infinity());
+    kept_.assign(workers, 0);
+    t_.busy.assign(workers, 0.0);
+    t_.stage_time.assign(workers, 0.0);
+    t_.bytes.assign(workers, {});
+    add_lasting_bytes();
   }
-  return 0.0;
-}
+
+  Timeline run() {
+    for (const Placed& p : report_.order) {
+      const size_t w = size_t(p.worker);
+      double begin = free_[w];
+      for (int64_t i : p.after)
+        begin = std::max(begin, p.action.what == Do::kRecv ? arrival_[i] : t_.spans[size_t(i)].end);
+      const double end = begin + cost_of(p.action);
+      if (p.action.what == Do::kSend) arrival_[int64_t(t_.spans.size())] = sent(p.action, begin);
+      t_.spans.push_back({p.worker, p.action, begin, end});
+      free_[w] = end;
+      t_.makespan = std::max(t_.makespan, end);
+      if (is_transfer(p.action.what) || is_meeting(p.action.what)) continue;
+      t_.busy[w] += end - begin;
+      if (end > begin) first_[w] = std::min(first_[w], begin);
+      t_.stage_time[w] = std::max(t_.stage_time[w], end - first_[w]);
+      kept_[w] += kept_by(p.action);
+      t_.bytes[w].activations = std::max(t_.bytes[w].activations, kept_[w]);
+    }
+    return std::move(t_);
+  }
+
+ private:
+  int worker_of(int stage) const { return report_.placement[size_t(stage)]; }
+
+  void add_lasting_bytes() {
+    for (size_t s = 0; s < report_.placement.size(); ++s) {
+      const StageBytes b = CostModel::of(costs_.bytes, int(s));
+      WorkerBytes& to = t_.bytes[size_t(report_.placement[s])];
+      to.weights += b.weights;
+      to.gradients += b.gradients;
+      to.optimizer += b.optimizer;
+      to.stash += b.stash;
+    }
+    for (const ChannelUse& c : report_.channels)
+      t_.bytes[size_t(worker_of(c.to))].parcels +=
+          std::min<int64_t>(c.slots, report_.mbs) * costs_.parcel(c.from, c.to);
+  }
+
+  double cost_of(const Action& a) const {
+    switch (a.what) {
+      case Do::kForward:
+        return CostModel::of(costs_.forward, a.stage);
+      case Do::kBackward:
+        return CostModel::of(costs_.backward_input, a.stage) + CostModel::of(costs_.backward_weight, a.stage);
+      case Do::kBackwardInput:
+        return CostModel::of(costs_.backward_input, a.stage);
+      case Do::kBackwardWeight:
+        return CostModel::of(costs_.backward_weight, a.stage);
+      case Do::kUpdate:
+        return CostModel::of(costs_.update, a.stage);
+      case Do::kSend:
+        return costs_.link.holds_sender ? costs_.link.seconds(costs_.parcel(a.stage, a.peer)) : 0.0;
+      case Do::kRecv:
+      case Do::kArrive:
+      case Do::kAwait:
+        return 0.0;
+    }
+    return 0.0;
+  }
+
+  /// Bytes that an action adds to what its worker keeps; negative where it lets go.
+  int64_t kept_by(const Action& a) const {
+    const StageBytes b = CostModel::of(costs_.bytes, a.stage);
+    switch (a.what) {
+      case Do::kForward:
+        return b.activations;
+      case Do::kBackward:
+        return -b.activations;
+      case Do::kBackwardInput:
+        return b.deferred - b.activations;
+      case Do::kBackwardWeight:
+        return -b.deferred;
+      default:
+        return 0;
+    }
+  }
+
+  /// When the parcel of a send that begins then can be received. It takes its way after the parcels before it.
+  double sent(const Action& a, double begin) {
+    double& way = ways_[{worker_of(a.stage), worker_of(a.peer)}];
+    way = std::max(way, begin) + costs_.link.seconds(costs_.parcel(a.stage, a.peer));
+    return way + costs_.link.latency;
+  }
+
+  const Report& report_;
+  const CostModel& costs_;
+  Timeline t_;
+  std::vector<double> free_, first_;            // by worker
+  std::vector<int64_t> kept_;                   // by worker: activations now
+  std::map<int64_t, double> arrival_;           // by the place of the send
+  std::map<std::pair<int, int>, double> ways_;  // by workers: when it is free again
+};
 
 }  // namespace
+
+double Timeline::longest_stage_time() const {
+  return stage_time.empty() ? 0.0 : *std::max_element(stage_time.begin(), stage_time.end());
+}
 
 double Timeline::idle_share() const {
   double sum = 0;
@@ -44,23 +132,7 @@ Timeline simulate(const Plan& plan, const Wiring& wiring, const CostModel& costs
   return simulate(validate(plan, wiring, mbs), costs);
 }
 
-Timeline simulate(const Report& report, const CostModel& costs) {
-  Timeline t;
-  t.busy.assign(size_t(count_workers(report.placement)), 0.0);
-  std::vector<double> free(t.busy.size(), 0.0);
-  for (const Placed& p : report.order) {
-    const size_t w = size_t(p.worker);
-    double begin = free[w];
-    for (int64_t i : p.after)
-      begin = std::max(begin, t.spans[size_t(i)].end + (p.action.what == Do::kRecv ? costs.transfer : 0.0));
-    const double cost = cost_of(costs, p.action);
-    t.spans.push_back({p.worker, p.action, begin, begin + cost});
-    free[w] = begin + cost;
-    t.busy[w] += cost;
-    t.makespan = std::max(t.makespan, free[w]);
-  }
-  return t;
-}
+Timeline simulate(const Report& report, const CostModel& costs) { return Simulation(report, costs).run(); }
 
 std::string picture(const Timeline& timeline, double unit) {
   size_t width = 1;

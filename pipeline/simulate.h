@@ -1,17 +1,20 @@
-// Times a plan on paper.
+// Times a plan on paper, and counts what it keeps in memory.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "pipeline/costs.h"
 #include "pipeline/validate.h"
 
 namespace sluice {
 
-/// Seconds (or any unit) of each stage's actions. A missing entry counts as the last one given; none as 0.
-struct CostModel {
-  std::vector<double> forward, backward, update;  // per stage; a split backward takes half each
-  double transfer = 0;  // from the end of a send until the parcel can be received; the sender goes on at once
+/// Bytes of a worker. All but the activations last as long as the run.
+struct WorkerBytes {
+  int64_t weights = 0, gradients = 0, optimizer = 0, stash = 0;
+  int64_t parcels = 0;      // slots of the channels that end here
+  int64_t activations = 0;  // the largest sum over its stages at any time
+  int64_t peak() const { return weights + gradients + optimizer + stash + parcels + activations; }
 };
 
 struct Timeline {
@@ -20,9 +23,16 @@ struct Timeline {
     Action action;
     double begin = 0, end = 0;
   };
-  std::vector<Span> spans;   // in the order of the report
-  std::vector<double> busy;  // per worker
+  std::vector<Span> spans;         // in the order of the report
+  std::vector<double> busy;        // per worker: in computing actions
+  std::vector<double> stage_time;  // per worker: from the begin of its first computing action to the end of its last
+  std::vector<WorkerBytes> bytes;  // per worker
   double makespan = 0;
+
+  /// Where nothing waits between steps they tile, and each takes the longest stage time (Qi et al. 2024).
+  double longest_stage_time() const;
+  /// What a worker is idle of that.
+  double bubble(int worker) const { return longest_stage_time() - busy[size_t(worker)]; }
   double idle_share(int worker) const { return makespan > 0 ? 1.0 - busy[size_t(worker)] / makespan : 0.0; }
   double idle_share() const;  // over all workers
 };

@@ -87,33 +87,23 @@ TEST(Schedules, ZeroBubbleOnAV) {
     for (const auto make : {zb_v, v_half, v_min}) EXPECT_THROW(make(p, 2), ScheduleError) << p.size();
 }
 
-/// Of one step where a forward and each half of a backward take 1 for a whole worker.
-struct Played {
-  double longest = 0, makespan = 0;  // the former of a worker, from its first action to its last
-  std::vector<double> peak;          // of each worker, in micro-batches; a weight gradient that waits keeps half
-};
-Played played(const Plan& compute, int stages) {
+/// One step where a forward and each half of a backward take 1 for a whole worker; a micro-batch's activations are 1000
+/// bytes of a whole worker's stages, and half of them wait for the weight half.
+Timeline played(const Plan& compute, int stages) {
   const Wiring w = wiring(stages, true);
-  const Plan plan = add_transfers(compute, w);
   const double share = double(compute.size()) / stages;
-  const Timeline t = simulate(plan, w, {{share}, {2 * share}, {}}, compute[0].mbs_per_period);
-  Played result{0, t.makespan, {}};
-  std::vector<double> first(compute.size(), 1e300), last(compute.size(), 0.0);
-  for (const Timeline::Span& s : t.spans) {
-    if (s.end == s.begin) continue;
-    first[size_t(s.worker)] = std::min(first[size_t(s.worker)], s.begin);
-    last[size_t(s.worker)] = std::max(last[size_t(s.worker)], s.end);
-  }
-  for (size_t i = 0; i < compute.size(); ++i) {
-    result.longest = std::max(result.longest, last[i] - first[i]);
-    double kept = 0, peak = 0;
-    for (const Action& a : compute[i].period) {
-      kept += a.what == Do::kForward ? 1 : a.what == Do::kBackward ? -1 : a.what == Do::kUpdate ? 0 : -0.5;
-      peak = std::max(peak, kept * share);
-    }
-    result.peak.push_back(peak);
-  }
-  return result;
+  const auto kept = int64_t(1000 * share);
+  const CostModel costs{.forward = {share},
+                        .backward_input = {share},
+                        .backward_weight = {share},
+                        .update = {},
+                        .bytes = {{.activations = kept, .deferred = kept / 2}}};
+  return simulate(add_transfers(compute, w), w, costs, compute[0].mbs_per_period);
+}
+std::vector<double> peaks(const Timeline& t) {
+  std::vector<double> in_mbs;
+  for (const WorkerBytes& b : t.bytes) in_mbs.push_back(double(b.peak()) / 1000);
+  return in_mbs;
 }
 Placement round_robin(int stages, int workers) {
   Placement p;
@@ -133,19 +123,23 @@ TEST(Schedules, TakeTheTimesAndTheMemoryOfTheLiterature) {
     EXPECT_EQ(played(one_f_one_b(one_each(p), m), p).makespan, kFlush[i]);
     EXPECT_EQ(played(interleaved(round_robin(2 * p, p), m), 2 * p).makespan, kTwo[i]);
     EXPECT_EQ(played(interleaved(round_robin(4 * p, p), m), 4 * p).makespan, kFour[i]);
-    const Played h1 = played(zb_h1(one_each(p), m), p), h2 = played(zb_h2(one_each(p), m), p);
-    EXPECT_EQ(h1.longest, kH1[i]);
+    const Timeline h1 = played(zb_h1(one_each(p), m), p), h2 = played(zb_h2(one_each(p), m), p);
+    EXPECT_EQ(h1.longest_stage_time(), kH1[i]);
     EXPECT_EQ(h1.makespan, kH1[i]);
-    EXPECT_EQ(h2.longest, kH2[i]);
+    EXPECT_EQ(h2.longest_stage_time(), kH2[i]);
     EXPECT_EQ(h2.makespan, kH2[i] + p - 1);
+    for (int worker = 0; worker < p; ++worker) {
+      EXPECT_EQ(h1.bubble(worker), p - 1);  // (p - 1) (T_F + T_B - T_W)
+      EXPECT_EQ(h2.bubble(worker), 0);      // (p - 1) (T_F + T_B - 2 T_W)
+    }
   }
   using Peaks = std::vector<double>;
-  EXPECT_EQ(played(gpipe(one_each(4), 8), 4).peak, (Peaks{8, 8, 8, 8}));
-  EXPECT_EQ(played(one_f_one_b(one_each(4), 8), 4).peak, (Peaks{4, 3, 2, 1}));
-  EXPECT_EQ(played(interleaved(round_robin(8, 4), 8), 8).peak, (Peaks{5.5, 4.5, 3.5, 2.5}));
-  EXPECT_EQ(played(interleaved(round_robin(16, 4), 8), 16).peak, (Peaks{4.75, 4.25, 3.75, 3.25}));
-  EXPECT_EQ(played(zb_h1(one_each(4), 8), 4).peak, (Peaks{4, 3.5, 3, 2.5}));
-  EXPECT_EQ(played(zb_h2(one_each(4), 8), 4).peak, (Peaks{7, 6, 5, 4}));
+  EXPECT_EQ(peaks(played(gpipe(one_each(4), 8), 4)), (Peaks{8, 8, 8, 8}));
+  EXPECT_EQ(peaks(played(one_f_one_b(one_each(4), 8), 4)), (Peaks{4, 3, 2, 1}));
+  EXPECT_EQ(peaks(played(interleaved(round_robin(8, 4), 8), 8)), (Peaks{5.5, 4.5, 3.5, 2.5}));
+  EXPECT_EQ(peaks(played(interleaved(round_robin(16, 4), 8), 16)), (Peaks{4.75, 4.25, 3.75, 3.25}));
+  EXPECT_EQ(peaks(played(zb_h1(one_each(4), 8), 4)), (Peaks{4, 3.5, 3, 2.5}));
+  EXPECT_EQ(peaks(played(zb_h2(one_each(4), 8), 4)), (Peaks{7, 6, 5, 4}));
 }
 
 TEST(Schedules, AsynchronousOneForwardOneBackward) {
@@ -182,20 +176,20 @@ TEST(Schedules, AVTakesTheTimesAndTheMemoryOfTheLiterature) {
     for (const int m : {2 * p - 1, 2 * p, 3 * p + 1}) {
       SCOPED_TRACE(testing::Message() << p << " workers, " << m << " micro-batches");
       const auto run = [&](auto make) { return played(make(v_shape(p), m), 2 * p); };
-      const Played full = run(zb_v), half = run(v_half), third = run(v_min);
-      EXPECT_EQ(full.longest, 3 * m);
+      const Timeline full = run(zb_v), half = run(v_half), third = run(v_min);
+      EXPECT_EQ(full.longest_stage_time(), 3 * m);
       EXPECT_EQ(full.makespan, 3 * m + 0.5 * (p - 1));
-      EXPECT_THAT(full.peak, testing::Each(testing::AllOf(testing::Le(p), testing::Ge(m < 2 * p ? 0 : p))));
+      EXPECT_THAT(peaks(full), testing::Each(testing::AllOf(testing::Le(p), testing::Ge(m < 2 * p ? 0 : p))));
       const double flush = 3 * (p - 1);  // the bubble of 1F1B
-      EXPECT_EQ(half.longest, 3 * m + flush / 2 - (p % 2 == 1 && p > 1 ? 0.5 : 0));
-      EXPECT_THAT(half.peak, testing::Each(testing::Le((p + 2) / 2)));
-      EXPECT_NEAR(third.longest, 3 * m + 2 * flush / 3, 0.5);
-      EXPECT_THAT(third.peak, testing::Each(testing::Le((p + 4) / 3)));
+      EXPECT_EQ(half.longest_stage_time(), 3 * m + flush / 2 - (p % 2 == 1 && p > 1 ? 0.5 : 0));
+      EXPECT_THAT(peaks(half), testing::Each(testing::Le((p + 2) / 2)));
+      EXPECT_NEAR(third.longest_stage_time(), 3 * m + 2 * flush / 3, 0.5);
+      EXPECT_THAT(peaks(third), testing::Each(testing::Le((p + 4) / 3)));
     }
-  const Played four = played(zb_v(v_shape(4), 8), 8), eight = played(zb_v(v_shape(8), 16), 16);
-  EXPECT_EQ((std::vector{four.longest, four.makespan, eight.longest, eight.makespan}),
+  const Timeline four = played(zb_v(v_shape(4), 8), 8), eight = played(zb_v(v_shape(8), 16), 16);
+  EXPECT_EQ((std::vector{four.longest_stage_time(), four.makespan, eight.longest_stage_time(), eight.makespan}),
             (std::vector{24.0, 25.5, 48.0, 51.5}));
-  EXPECT_EQ(four.peak, (std::vector<double>{4, 4, 4, 4}));
+  EXPECT_EQ(peaks(four), (std::vector<double>{4, 4, 4, 4}));
 }
 
 TEST(Schedules, SeveralStagesOnAWorker) {
@@ -296,7 +290,7 @@ TEST(Schedules, EverySoundScheduleIsFound) {
 
 TEST(Pictures, NaiveSplit) {
   const Wiring w = wiring(2, true);
-  const Timeline t = simulate(add_transfers(naive_split(one_each(2), 1), w), w, {{1}, {2}, {}}, 2);
+  const Timeline t = simulate(add_transfers(naive_split(one_each(2), 1), w), w, {{1}, {1}, {1}, {}}, 2);
   EXPECT_EQ(picture(t),
             "F0.0 .    .    .    D0.0 D0.0 F0.1 .    .    .    D0.1 D0.1\n"
             ".    F1.0 D1.0 D1.0 .    .    .    F1.1 D1.1 D1.1 .    .\n");
@@ -306,14 +300,14 @@ TEST(Pictures, NaiveSplit) {
 
 TEST(Pictures, GPipe) {
   const Wiring w = wiring(2, true);
-  EXPECT_EQ(picture(simulate(add_transfers(gpipe(one_each(2), 3), w), w, {{1}, {1}, {}}, 3)),
+  EXPECT_EQ(picture(simulate(add_transfers(gpipe(one_each(2), 3), w), w, {{1}, {1}, {}, {}}, 3)),
             "F0.0 F0.1 F0.2 .    .    D0.0 D0.1 D0.2\n"
             ".    F1.0 F1.1 F1.2 D1.0 D1.1 D1.2 .\n");
 }
 
 TEST(Pictures, OneForwardOneBackward) {
   const Wiring w = wiring(3, true);
-  EXPECT_EQ(picture(simulate(add_transfers(one_f_one_b(one_each(3), 4), w), w, {{1}, {1}, {}}, 4)),
+  EXPECT_EQ(picture(simulate(add_transfers(one_f_one_b(one_each(3), 4), w), w, {{1}, {1}, {}, {}}, 4)),
             "F0.0 F0.1 F0.2 .    .    D0.0 F0.3 D0.1 .    D0.2 .    D0.3\n"
             ".    F1.0 F1.1 .    D1.0 F1.2 D1.1 F1.3 D1.2 .    D1.3 .\n"
             ".    .    F2.0 D2.0 F2.1 D2.1 F2.2 D2.2 F2.3 D2.3 .    .\n");
@@ -321,18 +315,18 @@ TEST(Pictures, OneForwardOneBackward) {
 
 TEST(Pictures, AssociatedStreaming) {
   const Wiring w = wiring(2, false);
-  EXPECT_EQ(picture(simulate(add_transfers(associated_streaming(one_each(2), 1), w), w, {{1}, {1}, {}}, 3)),
+  EXPECT_EQ(picture(simulate(add_transfers(associated_streaming(one_each(2), 1), w), w, {{1}, {1}, {}, {}}, 3)),
             "F0.0 D0.0 F0.1 D0.1 F0.2 D0.2 .\n"
             ".    F1.0 D1.0 F1.1 D1.1 F1.2 D1.2\n");
 }
 
 TEST(Pictures, AssociatedInTheModesOfTheOriginal) {
   const Wiring w = wiring(3, false);
-  EXPECT_EQ(picture(simulate(add_transfers(associated_m(one_each(3), 1), w), w, {{1}, {1}, {}}, 2)),
+  EXPECT_EQ(picture(simulate(add_transfers(associated_m(one_each(3), 1), w), w, {{1}, {1}, {}, {}}, 2)),
             "F0.0 .    .    D0.0 F0.1 .    .    D0.1\n"
             ".    F1.0 .    D1.0 .    F1.1 .    D1.1\n"
             ".    .    F2.0 D2.0 .    .    F2.1 D2.1\n");
-  EXPECT_EQ(picture(simulate(add_transfers(associated_p(one_each(3), 1), w), w, {{1}, {1}, {}}, 2)),
+  EXPECT_EQ(picture(simulate(add_transfers(associated_p(one_each(3), 1), w), w, {{1}, {1}, {}, {}}, 2)),
             "F0.0 D0.0 .    .    F0.1 D0.1 .    .\n"
             ".    F1.0 D1.0 .    .    F1.1 D1.1 .\n"
             ".    .    F2.0 D2.0 .    .    F2.1 D2.1\n");
@@ -340,14 +334,14 @@ TEST(Pictures, AssociatedInTheModesOfTheOriginal) {
 
 TEST(Pictures, RoundRobinKeepsBothWorkersBusy) {
   const Wiring w = wiring(4, false);
-  const Timeline t = simulate(add_transfers(associated_streaming({0, 1, 0, 1}, 1), w), w, {{1}, {1}, {}}, 50);
+  const Timeline t = simulate(add_transfers(associated_streaming({0, 1, 0, 1}, 1), w), w, {{1}, {1}, {}, {}}, 50);
   EXPECT_NEAR(t.makespan, 50 * 4 + 2, 1.0);  // two stages a worker, two units each, one fill
 }
 
 TEST(Pictures, ASlowConsumerHoldsItsProducerBack) {
   const Wiring w = wiring(2, false);
   // With two slots the producer gets two steps ahead, then follows the consumer's pace.
-  const Timeline t = simulate(add_transfers(associated_streaming(one_each(2), 1), w), w, {{1, 2}, {0, 2}, {}}, 5);
+  const Timeline t = simulate(add_transfers(associated_streaming(one_each(2), 1), w), w, {{1, 2}, {0, 2}, {}, {}}, 5);
   EXPECT_EQ(
       picture(t),
       "F0.0 F0.1 F0.2 .    .    F0.3 .    .    .    F0.4 .    .    .    .    .    .    .    .    .    .    .\n"
@@ -356,7 +350,7 @@ TEST(Pictures, ASlowConsumerHoldsItsProducerBack) {
 
 TEST(Pictures, TransfersTakeTime) {
   const Wiring w = wiring(2, false);
-  const CostModel costs{{1}, {1}, {1}, 2};
+  const CostModel costs{{1}, {1}, {}, {1}, {.latency = 2}};
   EXPECT_EQ(picture(simulate(add_transfers(associated_streaming(one_each(2), 1), w), w, costs, 1)),
             "F0.0 D0.0 U0   .    .    .\n"
             ".    .    .    F1.0 D1.0 U1\n");
