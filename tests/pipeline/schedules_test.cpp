@@ -164,7 +164,8 @@ TEST(Schedules, AsynchronousRunsWaitOnceOnly) {
       w.synchronous = false;
       const Plan plan = add_transfers(async_1f1b(one_each(p), mbs), w);
       const int64_t n = 16 * mbs;
-      const Timeline t = simulate(plan, w, {.forward = {1}, .backward = {2}, .update = {}}, n);
+      const Timeline t =
+          simulate(plan, w, {.forward = {1}, .backward_input = {1}, .backward_weight = {1}, .update = {}}, n);
       EXPECT_DOUBLE_EQ(t.makespan, 3.0 * double(n + p - 1)) << p << " workers, " << mbs << " micro-batches";
       const Report r = validate(plan, w, n);
       for (int s = 0; s < p; ++s) EXPECT_EQ(r.live_peak[size_t(s)], p - s);
