@@ -24,7 +24,7 @@ constexpr Layer kLayers[] = {{128, 32, 1, 16},   {128, 32, 3, 16},      {128, 32
 Case convolution(const Stream& s, const Layer& l, Direction d) {
   const kernels::Conv2dGeometry g{l.stride, 1, 1};
   const Tensor x = filled(s, {l.n, l.size, l.size, l.c}), w = filled(s, {l.k, 3, 3, l.c});
-  const int64_t out = g.out(l.size, 3);
+  const int64_t out = g.rows(l.size, 3);
   const Tensor y = filled(s, {l.n, out, out, l.k});
   Case c;
   // The weight's version is unknown, so it is packed at each run: a step changes it anyway.

@@ -93,7 +93,7 @@ std::vector<Rival> bare_convolutions(Direction d, const Shape& x, const Shape& w
                                      const kernels::Conv2dGeometry& g) {
   Candidates c;
   const onednn::Dims xd{x[0], x[3], x[1], x[2]}, wd{w[0], w[3], w[1], w[2]}, yd{y[0], y[3], y[1], y[2]};
-  const onednn::Dims stride{g.stride, g.stride}, padding{g.padding, g.padding};
+  const onednn::Dims stride{g.stride, g.stride}, padding{g.padding.rows, g.padding.columns};
   const Desc plain_x(xd, kF32, Tag::nhwc), plain_w(wd, kF32, Tag::ohwi), plain_y(yd, kF32, Tag::nhwc);
   const auto direct = dnnl::algorithm::convolution_direct;
   for (const bool blocked : {false, true}) {

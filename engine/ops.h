@@ -3,6 +3,7 @@
 
 #include "engine/tape.h"
 #include "kernels/activation.h"
+#include "kernels/common/by_axis.h"
 #include "kernels/layer_norm.h"
 
 namespace sluice {
@@ -43,7 +44,9 @@ Var matmul(Ctx& c, const Var& x, const Linear& l);
 
 // ---- convolution, y = conv(x, w) + b ----
 struct Conv2dSpec {
-  int stride = 1, padding = 0, groups = 1;
+  int stride = 1;
+  ByAxis padding = 0;
+  int groups = 1;
 };
 struct Conv2dParams {
   Param weight;  // [K, R, S, C / groups]
@@ -106,6 +109,8 @@ Var as_rows(Ctx& c, const Var& x);
 Var image_tokens(Ctx& c, const Var& x);
 /// x [T, ...] -> [...]: the last of its first dimension.
 Var last_step(Ctx& c, const Var& x);
+/// Up to six values of equal rows side by side: [..., c0], [..., c1], ... -> [..., c0 + c1 + ...].
+Var concat(Ctx& c, const std::vector<Var>& parts);
 /// a + b, equal shapes.
 Var add(Ctx& c, const Var& a, const Var& b);
 

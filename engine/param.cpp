@@ -95,7 +95,10 @@ void Arena::fill_initial(const Stream& s, uint64_t seed) {
     const Tensor t = values_.flat_view(offsets_[i], p.shape);
     if (p.initial.deviation > 0) {
       const PhiloxKey key = rng.key(RngPurpose::kInit, path_hash(p.path));
-      launch(kernels::FillNormal{.y = t.ref(), .mean = p.initial.low, .deviation = p.initial.deviation, .key = key}, s);
+      launch(
+          kernels::FillNormal{
+              .y = t.ref(), .mean = p.initial.low, .deviation = p.initial.deviation, .cut = p.initial.cut, .key = key},
+          s);
     } else if (p.initial.low == p.initial.high) {
       launch(kernels::FillConstant{.y = t.ref(), .value = p.initial.low}, s);
     } else {

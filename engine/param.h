@@ -10,16 +10,19 @@
 
 namespace sluice {
 
-/// How a parameter starts: U(low, high), a constant when both are equal, or N(low, deviation^2) where there is one.
-/// Draws are keyed by the parameter's path.
+/// How a parameter starts: U(low, high), a constant when both are equal, or N(low, deviation^2) where there is one, of
+/// which nothing lies further than `cut` deviations from low where there is one of those. Draws are keyed by the
+/// parameter's path.
 struct InitialValue {
   float low = 0, high = 0;
   float deviation = 0;
   uint64_t draws = 0;  // not 0: the key instead of the path's hash, so that parameters start as clones of each other
   int64_t period = 0;  // not 0: elements after which the draws start again
+  float cut = 0;
   static InitialValue constant(float v) { return {v, v}; }
   static InitialValue uniform(float bound) { return {-bound, bound}; }
   static InitialValue normal(float mean, float deviation) { return {mean, mean, deviation}; }
+  static InitialValue truncated(float deviation, float cut) { return {0, 0, deviation, 0, 0, cut}; }
   static InitialValue clones(float bound, uint64_t draws, int64_t period) { return {-bound, bound, 0, draws, period}; }
 };
 

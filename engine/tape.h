@@ -35,8 +35,8 @@ struct BackwardCtx {
   }
 };
 
-/// Inputs of a function, at most: a sequence and the states of both directions of a recurrent layer.
-inline constexpr size_t kMostInputs = 5;
+/// Inputs of a function, at most: branches that end in one image (Inception has six).
+inline constexpr size_t kMostInputs = 6;
 
 /// Gradients of a function's inputs, in the order of record(); undefined where none is needed.
 using GradList = std::array<Tensor, kMostInputs>;
@@ -61,7 +61,7 @@ class Function {
 
  private:
   friend class Tape;
-  std::array<int, kMostInputs> inputs_{-1, -1, -1, -1, -1};
+  std::array<int, kMostInputs> inputs_{-1, -1, -1, -1, -1, -1};
   std::vector<Tensor> dy_;  // of several outputs, while backward_input() runs
 };
 

@@ -34,7 +34,8 @@ struct Problem {
             w[1],
             w[2],
             geometry.stride,
-            geometry.padding,
+            geometry.padding.rows,
+            geometry.padding.columns,
             geometry.groups,
             bias,
             c.team,
@@ -63,7 +64,7 @@ bool wants_blocks(const Problem& p) {
 }
 
 Choice choose_forward(const Problem& p) {
-  if (p.dtype != DType::kF32 || p.w[1] == 1 || p.geometry.groups > 1) return {};
+  if (p.dtype != DType::kF32 || p.w[1] * p.w[2] == 1 || p.geometry.groups > 1) return {};
   const int64_t pixels = p.y[1] * p.y[2];
   const bool wide = std::min(p.x[3], p.w[0]) >= 512 && pixels > 4 && pixels <= 64;  // blocked: 8 to 10 % faster
   if (wide || wants_blocks(p)) return {true, ""};
@@ -116,7 +117,7 @@ Layouts layouts(const Problem& p, const Choice& choice, DType filters) {
   l.want_w = Desc(w, onednn::data_type(filters), Tag::any);
   if (p.bias) l.bias = l.want_b = Desc({p.w[0]}, dnnl::memory::data_type::f32, Tag::a);
   l.strides = {p.geometry.stride, p.geometry.stride};
-  l.padding = {p.geometry.padding, p.geometry.padding};
+  l.padding = {p.geometry.padding.rows, p.geometry.padding.columns};
   l.attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   return l;
 }

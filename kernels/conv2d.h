@@ -1,16 +1,21 @@
 // Convolution of NHWC images with KRSC filters (a cross-correlation) and its two gradients. No operands may overlap.
-//   y[n,p,q,k] = b[k] + sum over r,s,c of x[n, p stride + r - padding, q stride + s - padding, c] w[k,r,s,c]
+//   y[n,p,q,k] = b[k] + sum over r,s,c of x[n, p stride + r - padding.rows, q stride + s - padding.columns, c]
+//   w[k,r,s,c]
 #pragma once
 
+#include "kernels/common/by_axis.h"
 #include "kernels/matmul.h"
 
 namespace sluice::kernels {
 
 struct Conv2dGeometry {
-  int stride = 1, padding = 0, groups = 1;
+  int stride = 1;
+  ByAxis padding = 0;
+  int groups = 1;
 
-  /// Output rows (or columns) for `in` input rows and a filter of `window` rows.
-  int64_t out(int64_t in, int64_t window) const { return (in + 2 * padding - window) / stride + 1; }
+  /// Output rows for `in` input rows and a filter of `window` rows, and the same of columns.
+  int64_t rows(int64_t in, int64_t window) const { return (in + 2 * padding.rows - window) / stride + 1; }
+  int64_t columns(int64_t in, int64_t window) const { return (in + 2 * padding.columns - window) / stride + 1; }
 };
 
 namespace detail {
@@ -18,16 +23,16 @@ namespace detail {
 inline void check_conv2d(const char* op, const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& g) {
   expect_rank(op, "x", x, 4);
   expect_rank(op, "w", w, 4);
-  if (g.stride < 1 || g.padding < 0 || g.groups < 1)
-    throw ShapeError(str(op, ": stride ", g.stride, ", padding ", g.padding, ", groups ", g.groups,
+  if (g.stride < 1 || g.padding.rows < 0 || g.padding.columns < 0 || g.groups < 1)
+    throw ShapeError(str(op, ": stride ", g.stride, ", padding ", text(g.padding), ", groups ", g.groups,
                          ", expected stride and groups of 1 or more, padding of 0 or more"));
   if (x[3] % g.groups != 0 || w[0] % g.groups != 0)
     throw ShapeError(
         str(op, ": ", x[3], " input and ", w[0], " output channels, expected multiples of the ", g.groups, " groups"));
   expect_shape(op, "w", w, {w[0], w[1], w[2], x[3] / g.groups});
-  if (w.numel() == 0 || x[3] == 0 || x[1] + 2 * g.padding < w[1] || x[2] + 2 * g.padding < w[2])
-    throw ShapeError(str(op, ": filter ", w.text(), " does not fit x ", x.text(), " with padding ", g.padding));
-  expect_shape(op, "y", y, {x[0], g.out(x[1], w[1]), g.out(x[2], w[2]), w[0]});
+  if (w.numel() == 0 || x[3] == 0 || x[1] + 2 * g.padding.rows < w[1] || x[2] + 2 * g.padding.columns < w[2])
+    throw ShapeError(str(op, ": filter ", w.text(), " does not fit x ", x.text(), " with padding ", text(g.padding)));
+  expect_shape(op, "y", y, {x[0], g.rows(x[1], w[1]), g.columns(x[2], w[2]), w[0]});
 }
 /// Products of the definition counted twice (multiply, add), padding included.
 inline int64_t conv2d_flops(const Shape& w, const Shape& y) { return 2 * y.numel() * w[1] * w[2] * w[3]; }

@@ -59,8 +59,8 @@ CudnnDescriptor make_convolution(const Conv2dGeometry& g) {
   set_enum(d, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT);
   set_enum(d, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, CUDNN_CROSS_CORRELATION);
   set_i64(d, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, {2});
-  set_i64(d, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, {g.padding, g.padding});
-  set_i64(d, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, {g.padding, g.padding});
+  set_i64(d, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, {g.padding.rows, g.padding.columns});
+  set_i64(d, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, {g.padding.rows, g.padding.columns});
   set_i64(d, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, {g.stride, g.stride});
   set_i64(d, CUDNN_ATTR_CONVOLUTION_DILATIONS, {1, 1});
   finalize(d);
@@ -204,8 +204,8 @@ int64_t number(const CudnnDescriptor& d, Name name) {
 }  // namespace
 
 std::vector<int64_t> ConvProblem::key() const {
-  std::vector<int64_t> k{int64_t(direction), int64_t(image),  int64_t(filter), geometry.stride,
-                         geometry.padding,   geometry.groups, alignment};
+  std::vector<int64_t> k{int64_t(direction),    int64_t(image),           int64_t(filter), geometry.stride,
+                         geometry.padding.rows, geometry.padding.columns, geometry.groups, alignment};
   for (const Shape& s : {x, w, y})
     for (int i = 0; i < s.rank(); ++i) k.push_back(s[i]);
   return k;
@@ -214,7 +214,8 @@ std::vector<int64_t> ConvProblem::key() const {
 std::string ConvProblem::text() const {
   constexpr std::array<const char*, 3> kNames{"forward", "input gradient", "weight gradient"};
   return str(kNames[size_t(direction)], " x ", x.text(), " w ", w.text(), " y ", y.text(), " ", name(image), " filter ",
-             name(filter), " stride ", geometry.stride, " padding ", geometry.padding, " groups ", geometry.groups);
+             name(filter), " stride ", geometry.stride, " padding ", sluice::text(geometry.padding), " groups ",
+             geometry.groups);
 }
 
 ConvPlan make_conv_plan(const ConvProblem& problem, const ConvTarget& target) {

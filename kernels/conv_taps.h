@@ -21,20 +21,25 @@ struct TapClasses {
   int count;
 };
 
-/// Classes of `out` output rows over `in` input rows with a filter of `window` rows. Throws ShapeError for more
-/// than 16.
-inline TapClasses tap_classes(const char* op, int64_t in, int64_t out, int window, const Conv2dGeometry& g) {
+/// `out` output rows (or columns) over `in` input rows with a filter of `window` rows.
+struct TapAxis {
+  int64_t in, out;
+  int window, stride, padding;
+};
+
+/// Throws ShapeError for more than 16.
+inline TapClasses tap_classes(const char* op, const TapAxis& axis) {
   TapClasses c{};
-  for (int64_t p = 0; p < out; ++p) {
-    const int64_t top = p * g.stride - g.padding;
-    const int last = int(std::clamp<int64_t>(in - top, 0, window));
-    const int first = std::min(last, int(std::clamp<int64_t>(-top, 0, window)));
+  for (int64_t p = 0; p < axis.out; ++p) {
+    const int64_t top = p * axis.stride - axis.padding;
+    const int last = int(std::clamp<int64_t>(axis.in - top, 0, axis.window));
+    const int first = std::min(last, int(std::clamp<int64_t>(-top, 0, axis.window)));
     if (c.count > 0 && c.v[c.count - 1].first == first && c.v[c.count - 1].last == last) {
       c.v[c.count - 1].end = p + 1;
       continue;
     }
     if (c.count == TapClasses::kMost)
-      throw ShapeError(str(op, ": a filter of ", window, " rows, expected one with at most 16 kinds of border"));
+      throw ShapeError(str(op, ": a filter of ", axis.window, " rows, expected one with at most 16 kinds of border"));
     c.v[c.count++] = {p, p + 1, first, last};
   }
   return c;
@@ -44,6 +49,16 @@ struct ImageSize {
   int64_t height = 0, width = 0;
 };
 
+/// The classes of both directions.
+struct TapGrid {
+  TapClasses rows, cols;
+};
+inline TapGrid tap_grid(const char* op, const Shape& y, const Shape& taps, const ImageSize& in,
+                        const Conv2dGeometry& g) {
+  return {tap_classes(op, {in.height, y[1], int(taps[1]), g.stride, g.padding.rows}),
+          tap_classes(op, {in.width, y[2], int(taps[2]), g.stride, g.padding.columns})};
+}
+
 namespace detail {
 inline void expect_taps(const char* op, const ConstRef& y, const ConstRef& taps, const ImageSize& in,
                         const Conv2dGeometry& g) {
@@ -52,12 +67,11 @@ inline void expect_taps(const char* op, const ConstRef& y, const ConstRef& taps,
   expect_dtype(op, "taps", taps.dtype, DType::kF32);
   expect_rank(op, "taps", taps.shape, 3);
   const Shape& t = taps.shape;
-  if (g.stride < 1 || g.padding < 0 || g.groups != 1 || in.height + 2 * g.padding < t[1] ||
-      in.width + 2 * g.padding < t[2])
+  if (g.stride < 1 || g.padding.rows < 0 || g.padding.columns < 0 || g.groups != 1 ||
+      in.height + 2 * g.padding.rows < t[1] || in.width + 2 * g.padding.columns < t[2])
     throw ShapeError(str(op, ": taps ", t.text(), " do not fit an image of ", in.height, " x ", in.width));
-  expect_shape(op, "y", y.shape, {y.dim(0), g.out(in.height, t[1]), g.out(in.width, t[2]), t[0]});
-  tap_classes(op, in.height, y.dim(1), int(t[1]), g);
-  tap_classes(op, in.width, y.dim(2), int(t[2]), g);
+  expect_shape(op, "y", y.shape, {y.dim(0), g.rows(in.height, t[1]), g.columns(in.width, t[2]), t[0]});
+  tap_grid(op, y.shape, t, in, g);
 }
 }  // namespace detail
 
@@ -129,14 +143,6 @@ struct TapSums {
   void cuda(CudaContext&) const;
 };
 
-/// The classes of both directions.
-struct TapGrid {
-  TapClasses rows, cols;
-};
-inline TapGrid tap_grid(const char* op, const Shape& y, const Shape& taps, const ImageSize& in,
-                        const Conv2dGeometry& g) {
-  return {tap_classes(op, in.height, y[1], int(taps[1]), g), tap_classes(op, in.width, y[2], int(taps[2]), g)};
-}
 SLUICE_HD bool is_whole(const TapClass& c, int window) { return c.first == 0 && c.last == window; }
 
 inline int64_t TapBorder::border_pixels() const {

@@ -35,7 +35,7 @@ void FillNormal::cpu<kIsa>(CpuContext& c) const {
   visit_float(y.dtype, [&]<class T>() {
     parallel_blocks(c, y.numel(), 16384, [this, out = y.as<T>()](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; i += 4) {
-        const Normal4 draws = normal(philox(key, uint64_t(i / 4), 0));
+        const Normal4 draws = normal_within(cut, key, uint64_t(i / 4));
         for (int64_t j = i; j < std::min(end, i + 4); ++j) out[j] = T(mean + deviation * draws.v[j - i]);
       }
     });

@@ -27,12 +27,11 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads)
-    fill_normal_kernel(T* y, int64_t n, float mean, float deviation, PhiloxKey key, bool packed) {
+__global__ void __launch_bounds__(kThreads) fill_normal_kernel(T* y, int64_t n, FillNormal call, bool packed) {
   for_packs<4>(n, packed, [=]<int N>(int64_t i) {
-    const Normal4 draws = normal(philox(key, uint64_t(i / 4), 0));
+    const Normal4 draws = normal_within(call.cut, call.key, uint64_t(i / 4));
     Pack<T, N> v;
-    for (int k = 0; k < N; ++k) v.v[k] = T(mean + deviation * draws.v[(i + k) % 4]);
+    for (int k = 0; k < N; ++k) v.v[k] = T(call.mean + call.deviation * draws.v[(i + k) % 4]);
     store(y + i, v);
   });
 }
@@ -64,7 +63,7 @@ void FillNormal::cuda(CudaContext& c) const {
   if (n == 0) return;
   visit_float(y.dtype, [&]<class T>() {
     const Grid g = grid_for(c, ceil_div(n, 4));
-    launch_kernel(c, kName, fill_normal_kernel<T>, g.blocks, g.threads, 0, y.as<T>(), n, mean, deviation, key,
+    launch_kernel(c, kName, fill_normal_kernel<T>, g.blocks, g.threads, 0, y.as<T>(), n, *this,
                   aligned_for(4, y.as<T>()));
   });
 }

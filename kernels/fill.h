@@ -36,14 +36,18 @@ struct FillUniform {
   void cuda(CudaContext&) const;
 };
 
-/// Element i is mean + deviation * normal(philox(key, i / 4, 0)).v[i % 4].
+/// Element i is mean + deviation * normal_within(cut, key, i / 4).v[i % 4].
 struct FillNormal {
   static constexpr const char* kName = "fill_normal";
   Ref y;  // any shape; f32 or bf16
   float mean = 0, deviation = 1;
+  float cut = 0;  // deviations that an element lies from the mean at most; 0: any
   PhiloxKey key;
 
-  void check() const { expect_float(kName, "y", y.dtype); }
+  void check() const {
+    expect_float(kName, "y", y.dtype);
+    if (cut != 0 && !(cut >= 1)) throw ConfigError(str(kName, ": cut at ", cut, " deviations, expected 1 or more"));
+  }
   Operands operands() const { return {{}, {y}}; }
   Cost cost() const { return operands().once(y.numel() * 30); }
   template <Isa>

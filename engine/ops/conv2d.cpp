@@ -18,7 +18,7 @@ kernels::Conv2dGeometry geometry(const Conv2dSpec& s) {
 
 /// A convolution that is a product of matrices: a row for each pixel.
 bool is_product(const Conv2dParams& p) {
-  return p.weight.shape[1] == 1 && p.weight.shape[2] == 1 && p.spec.stride == 1 && p.spec.padding == 0;
+  return p.weight.shape[1] == 1 && p.weight.shape[2] == 1 && p.spec.stride == 1 && p.spec.padding == ByAxis(0);
 }
 
 /// The same elements under another shape.
@@ -198,12 +198,12 @@ Var conv2d(Ctx& c, const Var& x, const Conv2dParams& p, const Tensor& residual) 
   indicate(c, x.value, p.rule, x.shape()[0], {.vector = vector, .residual = residual});
   ConstRef bias = p.bias.index < 0 ? ConstRef{} : c.weight(p.bias).ref;
   if (in.bias.defined()) bias = in.bias.cref();
-  Tensor y = c.empty({x.shape()[0], g.out(x.shape()[1], filters[1]), g.out(x.shape()[2], filters[2]), filters[0]},
+  Tensor y = c.empty({x.shape()[0], g.rows(x.shape()[1], filters[1]), g.columns(x.shape()[2], filters[2]), filters[0]},
                      x.value.dtype());
   launch(
       kernels::Conv2d{.x = in.x.cref(), .w = w.ref, .bias = bias, .y = y.ref(), .geometry = g, .w_version = w.version},
       c.stream);
-  if (in.taps.defined() && g.padding > 0)
+  if (in.taps.defined() && !(g.padding == ByAxis(0)))
     launch(
         kernels::TapBorder{.taps = in.taps.cref(), .y = y.ref(), .image = {x.shape()[1], x.shape()[2]}, .geometry = g},
         c.stream);

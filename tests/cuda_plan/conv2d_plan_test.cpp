@@ -83,7 +83,7 @@ std::vector<Case> all_cases() {
 
 ConvProblem problem(const Case& c, ConvDirection direction, DType dtype, int alignment = 16) {
   const Conv2dGeometry& g = c.geometry;
-  const Shape y{c.x[0], g.out(c.x[1], c.w[1]), g.out(c.x[2], c.w[2]), c.w[0]};
+  const Shape y{c.x[0], g.rows(c.x[1], c.w[1]), g.columns(c.x[2], c.w[2]), c.w[0]};
   return {direction, c.x, c.w, y, dtype, dtype, g, alignment};
 }
 

@@ -2,6 +2,7 @@
 #include "kernels/add_positions.h"
 #include "kernels/attention.h"
 #include "kernels/class_weights.h"
+#include "kernels/concat.h"
 #include "kernels/embedding.h"
 #include "kernels/layer_norm.h"
 #include "kernels/lstm_cell.h"
@@ -41,6 +42,20 @@ TEST_P(SequenceTrafficTest, MeansOverTime) {
   expect_traffic(
       kernels::MaskedMeanGrad{.dy = y.cref(), .mask = mask.cref(), .share = share.cref(), .dx = dx.ref()},
       {.read = -2 * (kCols * size + 4), .loads = 60, .why = "two samples have no tokens; each row loads the mean's"});
+}
+
+TEST_P(SequenceTrafficTest, Columns) {
+  constexpr int64_t kPixels = 61;
+  const Tensor a = random({kPixels, 64}), b = random({kPixels, 32}), odd = random({kPixels, 7});
+  for (const Tensor& last : {b, odd}) {
+    const Tensor y = empty({kPixels, 128 + last.shape()[1]});
+    kernels::Concat call{.parts = {}, .y = y.ref()};
+    kernels::ConcatGrad back{.dy = y.cref(), .dparts = {}};
+    for (const Tensor& part : {a, last, a}) call.parts.push_back(part.cref());
+    expect_traffic(call, {.why = ""});
+    for (const Tensor& part : {a, last, empty({kPixels, 64})}) back.dparts.push_back(part.ref());
+    expect_traffic(back);
+  }
 }
 
 TEST_P(SequenceTrafficTest, TokensOfImages) {

@@ -84,6 +84,17 @@ TEST_P(ArenaTest, NormalValuesDependOnPathAndSeedAloneToo) {
   EXPECT_NEAR(squares, 0.25, 0.022);  // the same
 }
 
+TEST_P(ArenaTest, TruncatedValuesStayWithinTheirDeviations) {
+  Init init;
+  const Param p = init.param("p", {10'000}, InitialValue::truncated(0.1f, 2));
+  double squares = 0;
+  for (const float v : value(Arena(stream, init, 42), p)) {
+    ASSERT_LE(std::abs(v), 0.2f);
+    squares += double(v) * double(v) / 1e4;
+  }
+  EXPECT_NEAR(squares, 0.00774, 0.0005);  // six standard deviations
+}
+
 TEST_P(ArenaTest, VersionsNeverRepeat) {
   Init init;
   const Param p = init.param("p", {4}, InitialValue::constant(1));

@@ -16,20 +16,30 @@ struct Case {
 
   Shape x() const { return {n, h, w, c}; }
   Shape filters() const { return {k, r, s, c / g.groups}; }
-  Shape y() const { return {n, g.out(h, r), g.out(w, s), k}; }
+  Shape y() const { return {n, g.rows(h, r), g.columns(w, s), k}; }
   std::string text() const {
-    return str("x ", x().text(), " w ", filters().text(), " stride ", g.stride, " padding ", g.padding, " groups ",
-               g.groups);
+    return str("x ", x().text(), " w ", filters().text(), " stride ", g.stride, " padding ", sluice::text(g.padding),
+               " groups ", g.groups);
   }
 };
 // One pixel, primes, an image and a colour image, stride, 1 x 1, uneven windows and images, groups, depthwise, wide
 // and narrow channels on both sides of the rules that choose a layout, no images at all.
-const std::vector<Case> kCases{
-    {1, 1, 1, 1, 1, 1, 1, {}},          {2, 7, 5, 3, 5, 3, 3, {1, 1, 1}},     {3, 9, 9, 1, 16, 3, 3, {1, 1, 1}},
-    {2, 8, 8, 3, 80, 3, 3, {1, 1, 1}},  {2, 11, 7, 6, 10, 3, 2, {2, 1, 1}},   {2, 8, 8, 17, 33, 1, 1, {2, 0, 1}},
-    {1, 12, 12, 4, 8, 5, 5, {3, 2, 1}}, {2, 6, 6, 8, 12, 3, 3, {1, 1, 4}},    {2, 7, 7, 16, 16, 3, 3, {2, 1, 16}},
-    {2, 8, 8, 64, 64, 3, 3, {1, 1, 1}}, {1, 4, 4, 256, 256, 3, 3, {1, 1, 1}}, {1, 3, 3, 5, 4, 3, 3, {1, 0, 1}},
-    {0, 4, 4, 3, 5, 3, 3, {1, 1, 1}}};
+const std::vector<Case> kCases{{1, 1, 1, 1, 1, 1, 1, {}},
+                               {2, 7, 5, 3, 5, 3, 3, {1, 1, 1}},
+                               {3, 9, 9, 1, 16, 3, 3, {1, 1, 1}},
+                               {2, 8, 8, 3, 80, 3, 3, {1, 1, 1}},
+                               {2, 11, 7, 6, 10, 3, 2, {2, 1, 1}},
+                               {2, 8, 8, 17, 33, 1, 1, {2, 0, 1}},
+                               {1, 12, 12, 4, 8, 5, 5, {3, 2, 1}},
+                               {2, 6, 6, 8, 12, 3, 3, {1, 1, 4}},
+                               {2, 7, 7, 16, 16, 3, 3, {2, 1, 16}},
+                               {2, 8, 8, 64, 64, 3, 3, {1, 1, 1}},
+                               {1, 4, 4, 256, 256, 3, 3, {1, 1, 1}},
+                               {1, 3, 3, 5, 4, 3, 3, {1, 0, 1}},
+                               {0, 4, 4, 3, 5, 3, 3, {1, 1, 1}},
+                               {2, 9, 8, 12, 20, 1, 7, {1, {0, 3}, 1}},
+                               {1, 17, 17, 80, 64, 7, 1, {1, {3, 0}, 1}},
+                               {2, 5, 7, 3, 4, 5, 3, {2, {1, 2}, 1}}};
 
 /// Calls f(index in x, index in w, index in y) for every product of the definition.
 template <class F>
@@ -42,7 +52,7 @@ void each_product(const Case& z, F&& f) {
         for (int64_t o = 0; o < z.k; ++o)
           for (int64_t r = 0; r < z.r; ++r)
             for (int64_t s = 0; s < z.s; ++s) {
-              const int64_t h = p * z.g.stride + r - z.g.padding, w = q * z.g.stride + s - z.g.padding;
+              const int64_t h = p * z.g.stride + r - z.g.padding.rows, w = q * z.g.stride + s - z.g.padding.columns;
               if (h < 0 || h >= z.h || w < 0 || w >= z.w) continue;
               for (int64_t i = 0; i < c; ++i)
                 f(size_t(((n * z.h + h) * z.w + w) * z.c + o / k * c + i), size_t(((o * z.r + r) * z.s + s) * c + i),
@@ -153,7 +163,7 @@ TEST_P(Conv2dTest, OpHasTheGradientsOfItsFormula) {
   const Stream s(device());
   for (const Conv2dSpec spec : {Conv2dSpec{1, 1, 1}, Conv2dSpec{2, 0, 1}, Conv2dSpec{1, 1, 2}}) {
     for (const bool bias : {false, true}) {
-      SCOPED_TRACE(testing::Message() << spec.stride << spec.padding << spec.groups << " bias " << bias);
+      SCOPED_TRACE(testing::Message() << spec.stride << sluice::text(spec.padding) << spec.groups << " bias " << bias);
       Init init;
       Conv2dParams p{init.param("weight", {6, 3, 3, 4 / spec.groups}, InitialValue::uniform(0.3f)), {}, spec};
       if (bias) p.bias = init.param("bias", {6}, InitialValue::uniform(0.3f));

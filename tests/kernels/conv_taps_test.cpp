@@ -11,20 +11,22 @@ INSTANTIATE_TEST_SUITE_P(Devices, ConvTapsTest, testing::ValuesIn(test_devices()
 
 struct Case {
   int64_t images, height, width, filters;
-  int window, stride, padding;
+  int window, stride;
+  ByAxis padding;
 };
-const std::vector<Case> kCases{{2, 5, 6, 3, 3, 1, 1},  {3, 8, 7, 5, 3, 2, 1}, {1, 1, 1, 1, 3, 1, 1},
-                               {2, 4, 4, 33, 1, 1, 0}, {2, 9, 9, 4, 7, 2, 3}, {65, 2, 3, 300, 3, 1, 1},
-                               {0, 4, 4, 2, 3, 1, 1},  {1, 7, 5, 2, 5, 3, 2}};
+const std::vector<Case> kCases{{2, 5, 6, 3, 3, 1, 1},     {3, 8, 7, 5, 3, 2, 1}, {1, 1, 1, 1, 3, 1, 1},
+                               {2, 4, 4, 33, 1, 1, 0},    {2, 9, 9, 4, 7, 2, 3}, {65, 2, 3, 300, 3, 1, 1},
+                               {0, 4, 4, 2, 3, 1, 1},     {1, 7, 5, 2, 5, 3, 2}, {2, 6, 7, 3, 3, 1, {0, 1}},
+                               {2, 7, 8, 4, 5, 2, {2, 1}}};
 
 struct Problem {
   explicit Problem(const Case& c)
       : g{.stride = c.stride, .padding = c.padding},
         image{c.height, c.width},
-        y{c.images, g.out(c.height, c.window), g.out(c.width, c.window), c.filters},
+        y{c.images, g.rows(c.height, c.window), g.columns(c.width, c.window), c.filters},
         taps{c.filters, c.window, c.window} {}
   bool inside(int64_t p, int64_t q, int64_t r, int64_t s) const {
-    const int64_t h = p * g.stride - g.padding + r, w = q * g.stride - g.padding + s;
+    const int64_t h = p * g.stride - g.padding.rows + r, w = q * g.stride - g.padding.columns + s;
     return h >= 0 && h < image.height && w >= 0 && w < image.width;
   }
   kernels::Conv2dGeometry g;
@@ -34,7 +36,7 @@ struct Problem {
 
 std::string text(const Case& c) {
   return str(c.images, "x", c.height, "x", c.width, "x", c.filters, " window ", c.window, " stride ", c.stride,
-             " padding ", c.padding);
+             " padding ", sluice::text(c.padding));
 }
 
 TEST_P(ConvTapsTest, SumsAreOverThePixelsWhoseTapIsInside) {

@@ -119,6 +119,39 @@ TEST_P(FillTest, FillNormalHasTheMomentsAndTheTails) {
   EXPECT_NEAR(outside, 0.0455 * kCount, 400);
 }
 
+TEST_P(FillTest, FillNormalDrawsAgainWhatLiesBehindTheCut) {
+  Stream stream(device());
+  const PhiloxKey key{17, 99};
+  constexpr int64_t kCount = 100003;
+  for (const float cut : {1.0f, 2.0f}) {
+    const Guarded y(stream, {kCount}), any(stream, {kCount});
+    launch(kernels::FillNormal{.y = y.ref(), .mean = 3, .deviation = 0.1f, .cut = cut, .key = key}, stream);
+    launch(kernels::FillNormal{.y = any.ref(), .mean = 3, .deviation = 0.1f, .key = key}, stream);
+    y.check();
+    const std::vector<double> v = test::to_double(stream, y.tensor()), free = test::to_double(stream, any.tensor());
+    double sum = 0, squares = 0;
+    int again = 0;
+    for (size_t i = 0; i < v.size(); ++i) {
+      const double z = (v[i] - 3) / 0.1, before = (free[i] - 3) / 0.1;
+      ASSERT_LE(std::abs(z), cut + 1e-5);
+      if (std::abs(before) < cut - 1e-5) {
+        ASSERT_EQ(v[i], free[i]) << i;
+      }
+      again += v[i] != free[i] ? 1 : 0;
+      sum += z / kCount;
+      squares += z * z / kCount;
+    }
+    // The density within the cut is the normal one over its mass there; six standard deviations of the estimates.
+    const double mass = std::erf(cut / std::sqrt(2.0)),
+                 at_cut = std::exp(-cut * cut / 2) / std::sqrt(std::acos(0.0) * 4);
+    EXPECT_NEAR(sum, 0, 0.017) << cut;
+    EXPECT_NEAR(squares, 1 - 2 * cut * at_cut / mass, 0.017) << cut;
+    EXPECT_NEAR(again, (1 - mass) * kCount, 900) << cut;
+  }
+  const Guarded y(stream, {4});
+  EXPECT_THROW(launch(kernels::FillNormal{.y = y.ref(), .cut = 0.5f, .key = key}, stream), ConfigError);
+}
+
 TEST_P(FillTest, FillsRefuseOtherTypes) {
   Stream stream(device());
   Guarded bytes(stream, {4}, DType::kU8), ints(stream, {4}, DType::kI32);

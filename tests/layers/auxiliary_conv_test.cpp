@@ -60,7 +60,7 @@ struct Step {
 };
 
 Shape out_of(const Case& c) {
-  const auto side = [&](int64_t in) { return (in + 2 * c.spec.padding - c.window) / c.spec.stride + 1; };
+  const auto side = [&](int64_t in) { return (in + 2 * c.spec.padding.rows - c.window) / c.spec.stride + 1; };
   return {c.in[0], side(c.in[1]), side(c.in[2]), c.filters};
 }
 
@@ -79,8 +79,8 @@ struct Reference {
             y.push_back(b[size_t(k)]);
             for (int64_t r = 0; r < of.window; ++r)
               for (int64_t s = 0; s < of.window; ++s) {
-                const int64_t i = p * of.spec.stride - of.spec.padding + r,
-                              j = q * of.spec.stride - of.spec.padding + s;
+                const int64_t i = p * of.spec.stride - of.spec.padding.rows + r,
+                              j = q * of.spec.stride - of.spec.padding.columns + s;
                 if (i < 0 || i >= in[1] || j < 0 || j >= in[2]) continue;
                 for (int64_t c = 0; c < in[3]; ++c) {
                   const auto from = size_t(((n * in[1] + i) * in[2] + j) * in[3] + c);
