@@ -6,11 +6,11 @@
 namespace sluice {
 
 /// Training normalises by the micro-batch's own mean and biased variance; the running statistics (momentum 0.1,
-/// unbiased variance) are updated once per micro-batch and used in evaluation. eps 1e-5. ReLU is part of the same pass,
-/// other activations are one of their own. `variance` is what the running one starts with.
+/// unbiased variance) are updated once per micro-batch and used in evaluation. ReLU is part of the same pass, other
+/// activations are one of their own. `variance` is what the running one starts with.
 class BatchNorm final : public Module {
  public:
-  BatchNorm(Init init, int64_t channels, Act act = Act::kNone, float variance = 1);
+  BatchNorm(Init init, int64_t channels, Act act = Act::kNone, float variance = 1, float eps = 1e-5f);
   Var forward(Ctx& c, const Var& x) const override {
     return activated(c, batch_norm(c, x, params_, act_ == Act::kRelu));
   }

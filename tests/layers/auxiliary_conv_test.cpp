@@ -14,7 +14,8 @@ using Values = std::vector<double>;
 
 struct Case {
   Shape in{2, 5, 6, 3};
-  int64_t filters = 4, window = 3;
+  int64_t filters = 4;
+  int window = 3;
   Conv2dSpec spec{.stride = 1, .padding = 1};
 };
 const std::vector<Case> kCases{{},

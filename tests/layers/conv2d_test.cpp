@@ -1,6 +1,8 @@
 // The convolution layer: declared parameters and the sum it stands for.
 #include "layers/conv2d.h"
 
+#include <cmath>
+
 #include "tests/layers/run.h"
 
 namespace sluice::test::conv2d_test {
@@ -51,6 +53,26 @@ TEST_P(Conv2dLayerTest, WithoutABiasDeclaresNone) {
   Init init;
   const Conv2d layer(init.scope("conv"), {1, 2, 3}, {.padding = 1}, /*bias=*/false);
   EXPECT_THAT(declared(init), testing::ElementsAre("conv.weight [2, 3, 3, 1]"));
+}
+
+TEST(Conv2dLayer, StartsAsTold) {
+  Init init;
+  const Conv2d::Shape2d shape{8, 4, {1, 7}};
+  const Conv2dSpec spec{.padding = {0, 3}};
+  const Conv2d plain(init.scope("plain"), shape, spec);
+  const Conv2d out(init.scope("out"), shape, spec, true, {}, ConvStart::kFanOut);
+  const Conv2d cut(init.scope("cut"), shape, spec, true, {}, ConvStart::kTruncated);
+  EXPECT_THAT(declared(init),
+              testing::ElementsAre("plain.weight [4, 1, 7, 8]", "plain.bias [4]", "out.weight [4, 1, 7, 8]",
+                                   "out.bias [4]", "cut.weight [4, 1, 7, 8]", "cut.bias [4]"));
+  const auto start = [&](size_t i) { return init.params()[i].initial; };
+  EXPECT_FLOAT_EQ(start(0).high, 1 / std::sqrt(7.0f * 8));
+  EXPECT_FLOAT_EQ(start(1).high, 1 / std::sqrt(7.0f * 8));
+  EXPECT_FLOAT_EQ(start(2).deviation, std::sqrt(2.0f / (7 * 4)));
+  EXPECT_EQ(start(2).cut, 0);
+  EXPECT_FLOAT_EQ(start(4).deviation, 0.1f);
+  EXPECT_EQ(start(4).cut, 2);
+  for (const size_t bias : {3u, 5u}) EXPECT_TRUE(start(bias).low == 0 && start(bias).high == 0);
 }
 
 TEST(Conv2dLayer, RefusesChannelsThatDoNotSplitIntoTheGroups) {

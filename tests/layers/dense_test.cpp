@@ -39,16 +39,21 @@ TEST_P(DenseTest, MultipliesAddsAndActivates) {
 TEST_P(DenseTest, StartsWithinItsBounds) {
   Init init;
   const Dense plain(init.scope("plain"), 100, 50),
-      spread(init.scope("spread"), 100, 50, Act::kSigmoid, DenseStart::kSpread);
+      spread(init.scope("spread"), 100, 50, Act::kSigmoid, DenseStart::kSpread),
+      normal(init.scope("normal"), 100, 50, Act::kNone, DenseStart::kNormal),
+      cut(init.scope("cut"), 100, 50, Act::kNone, DenseStart::kTruncated);
   LayerRun run(Stream(device()), init);
   const double spread_bound = 12 * std::sqrt(6.0 / 150);
   for (const auto& [path, most] :
-       {std::pair<std::string, double>{"plain.weight", 0.1}, {"spread.weight", spread_bound}}) {
+       {std::pair<std::string, double>{"plain.weight", 0.1}, {"spread.weight", spread_bound}, {"cut.weight", 0.2}}) {
     EXPECT_LE(largest(run.values(path)), most * (1 + 1e-6)) << path;
     EXPECT_GT(largest(run.values(path)), most * 0.99) << path;  // 5,000 draws come close to the end
   }
   EXPECT_GT(largest(run.values("plain.bias")), 0);
   EXPECT_EQ(largest(run.values("spread.bias")), 0);
+  EXPECT_NEAR(largest(run.values("normal.weight")), 0.036, 0.008);  // the largest of 5,000 draws
+  EXPECT_EQ(largest(run.values("normal.bias")), 0);
+  EXPECT_GT(largest(run.values("cut.bias")), 0);
 }
 
 TEST_P(DenseTest, GradientsFollowFiniteDifferences) {
