@@ -17,21 +17,24 @@ ResidualUnit::ResidualUnit(const Init& init, const ResidualUnitConfig& c)
                       {c.in, c.planes, c.bottleneck ? 1 : 3},
                       {.stride = c.bottleneck ? 1 : c.stride, .padding = c.bottleneck ? 0 : 1},
                       c.first_biases,
-                      c.rule},
+                      c.rule,
+                      c.start},
              .bn = {init.scope("bn1"), c.planes, Act::kRelu, variance(c, c.recompute)}},
       second_{.conv = {init.scope("conv2"),
                        {c.planes, c.planes, 3},
                        {.stride = c.bottleneck ? c.stride : 1, .padding = 1},
-                       c.more_biases},
+                       c.more_biases,
+                       {},
+                       c.start},
               .bn = {init.scope("bn2"), c.planes, Act::kRelu, variance(c, c.recompute && c.bottleneck)}} {
   if (c.bottleneck)  // where it runs again, the sum is outside
     third_.emplace(
-        Normed{.conv = {init.scope("conv3"), {c.planes, c.out(), 1}, {}, c.more_biases},
+        Normed{.conv = {init.scope("conv3"), {c.planes, c.out(), 1}, {}, c.more_biases, {}, c.start},
                .bn = {init.scope("bn3"), c.out(), c.recompute ? Act::kNone : Act::kRelu, variance(c, c.recompute)}});
   if (!c.projects()) return;
   const Init path = init.scope("shortcut");
   projection_.emplace(
-      Normed{.conv = {path.scope("conv"), {c.in, c.out(), 1}, {.stride = c.stride}, c.first_biases, c.rule},
+      Normed{.conv = {path.scope("conv"), {c.in, c.out(), 1}, {.stride = c.stride}, c.first_biases, c.rule, c.start},
              .bn = {path.scope("bn"), c.out(), Act::kNone, variance(c, c.recompute_projection)}});
 }
 

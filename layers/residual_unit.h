@@ -18,6 +18,7 @@ struct ResidualUnitConfig {
   bool recompute_projection = false;               // of the projection and its batch norm, which then keep x alone
   bool first_biases = false, more_biases = false;  // of the first convolution and the projection; of the others
   float recomputed_variance = 1;                   // what the running one starts with in norms that run again
+  ConvStart start = ConvStart::kFanIn;
 
   int64_t out() const { return bottleneck ? 4 * planes : planes; }
   bool projects() const { return stride != 1 || in != out(); }

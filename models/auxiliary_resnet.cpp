@@ -72,16 +72,25 @@ ResidualUnitConfig unit_config(const AuxiliaryResnetConfig& c, const ResnetUnit&
           .recompute_projection = c.recompute && u.alone,
           .first_biases = faithful && own,
           .more_biases = faithful && c.recompute,
-          .recomputed_variance = faithful ? 0.0f : 1.0f};
+          .recomputed_variance = faithful ? 0.0f : 1.0f,
+          .start = c.start};
 }
 
-/// A stage: its units, each with the auxiliary activation of its group.
-class ResnetStage final : public Module {
+/// Neighbouring units of a stage.
+struct UnitRange {
+  int stage;
+  size_t begin, end;
+};
+
+/// Units, each with the auxiliary activation of its group; no group begins in front of them. `init`: of their stage.
+class ResnetUnits final : public Module {
  public:
-  ResnetStage(const Init& init, const AuxiliaryResnetConfig& c, int stage)
-      : shares_(c.rule == ResnetRule::kResidual), plan_(resnet_units(c, stage)) {
+  ResnetUnits(const Init& init, const AuxiliaryResnetConfig& c, const UnitRange& range)
+      : shares_(c.rule == ResnetRule::kResidual), plan_(resnet_units(c, range.stage)) {
+    plan_ = {plan_.begin() + int64_t(range.begin), plan_.begin() + int64_t(range.end)};
     for (size_t i = 0; i < plan_.size(); ++i)
-      units_.push_back(std::make_unique<ResidualUnit>(init.scope(str("unit", i)), unit_config(c, plan_[i])));
+      units_.push_back(
+          std::make_unique<ResidualUnit>(init.scope(str("unit", range.begin + i)), unit_config(c, plan_[i])));
   }
   Var forward(Ctx& c, const Var& x) const override {
     Var v = x;
@@ -103,11 +112,24 @@ ModulePtr stem(const Init& init, const AuxiliaryResnetConfig& c) {
   const bool large = c.stem == ResnetStem::k7x7Pooled;
   auto net = std::make_unique<Sequential>();
   net->add<Conv2d>(init.scope("conv"), Conv2d::Shape2d{c.in_channels, stem_channels(c), large ? 7 : 3},
-                   Conv2dSpec{.stride = c.stem == ResnetStem::k3x3 ? 1 : 2, .padding = large ? 3 : 1}, false);
+                   Conv2dSpec{.stride = c.stem == ResnetStem::k3x3 ? 1 : 2, .padding = large ? 3 : 1}, false,
+                   WeightRule{}, c.start);
   net->add<BatchNorm>(init.scope("bn"), stem_channels(c), Act::kRelu);
   if (large) net->add<MaxPool>(Pool2dSpec{.window = 3, .stride = 2, .padding = 1});
   if (!c.recompute) return net;
   return std::make_unique<Recomputed>(std::move(net));
+}
+
+/// The units of a stage between which it may be cut: groups that share a tensor stay whole.
+std::vector<UnitRange> inseparable(const AuxiliaryResnetConfig& c, int stage) {
+  const std::vector<ResnetUnit> plan = resnet_units(c, stage);
+  std::vector<UnitRange> ranges;
+  for (size_t i = 0; i < plan.size(); ++i)
+    if (i == 0 || plan[i].head || c.rule != ResnetRule::kResidual)
+      ranges.push_back({stage, i, i + 1});
+    else
+      ranges.back().end = i + 1;
+  return ranges;
 }
 
 int64_t last_channels(const AuxiliaryResnetConfig& c) {
@@ -166,20 +188,39 @@ std::vector<ImageSlice> auxiliary_resnet_slices(const AuxiliaryResnetConfig& c) 
   for (int s = 0; s < kResnetStages; ++s) {
     const ResnetUnit last = resnet_units(c, s).back();
     const int64_t out = last.stride == 2 ? half(last.side) : last.side;
-    all.push_back({[c, s](const Init& init) -> ModulePtr { return std::make_unique<ResnetStage>(init, c, s); },
+    all.push_back({[c, s](const Init& init) -> ModulePtr {
+                     return std::make_unique<ResnetUnits>(init, c, UnitRange{s, 0, resnet_units(c, s).size()});
+                   },
                    {out, out, last.planes * resnet_expansion(c)},
                    c.dtype});
   }
   return all;
 }
 
-std::vector<StageNet> auxiliary_resnet_backprop(const AuxiliaryResnetConfig& c) {
-  return backprop_stages(auxiliary_resnet_slices(c), [c](const Init& init) -> ModulePtr {
-    auto net = std::make_unique<Sequential>();
-    net->add<GlobalAvgPool>();
-    net->add<Dense>(init.scope("fc"), last_channels(c), c.classes);
-    return net;
+UnitNet auxiliary_resnet_units(const AuxiliaryResnetConfig& c) {
+  expect_valid_resnet(c);
+  UnitNet net;
+  const auto add = [&](const std::string& path, const MakeModule& make) {
+    net.units.push_back(module_unit(path, make, net.units.empty(), c.dtype));
+  };
+  add("stage0.f", [c](const Init& root) { return stem(root.scope("stage0.f"), c); });
+  for (int s = 0; s < kResnetStages; ++s) {
+    net.cuts.push_back(int(net.units.size()));
+    const std::string path = str("stage", s + 1, ".f");
+    for (const UnitRange& range : inseparable(c, s))
+      add(str(path, ".unit", range.begin), [c, path, range](const Init& root) -> ModulePtr {
+        return std::make_unique<ResnetUnits>(root.scope(path), c, range);
+      });
+  }
+  net.cuts.push_back(int(net.units.size()));
+  add("stage5.f", [c](const Init& root) -> ModulePtr {
+    auto head = std::make_unique<Sequential>();
+    head->add<GlobalAvgPool>();
+    head->add<Dense>(root.scope("stage5.f.fc"), last_channels(c), c.classes);
+    return head;
   });
+  if (usual(c) && c.depth == 101) net.cuts = {4, 11, 21};
+  return net;
 }
 
 std::vector<StageNet> auxiliary_resnet_associated(const AuxiliaryResnetConfig& c, const ImageCodes& codes) {

@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "layers/conv2d.h"
 #include "models/image_stages.h"
 
 namespace sluice {
@@ -33,6 +34,7 @@ struct AuxiliaryResnetConfig {
   float scale = 100.0f, epsilon = 0.01f;  // as WeightRule
   bool recompute = false;                 // gradient checkpointing of the stem and of the units
   DType dtype = DType::kF32;              // of activations
+  ConvStart start = ConvStart::kFanIn;    // kFanIn as the auxiliary activations were measured; usual is kFanOut
   // Biases in the convolutions that the authors wrote themselves, running variances that start at 0 in the norms that
   // run again; kSign: the sign of 0 forward.
   bool faithful = false;
@@ -57,8 +59,13 @@ int64_t resnet_stem_side(const AuxiliaryResnetConfig& config);
 
 /// Five: the stem and the stages. Groups never leave a stage.
 std::vector<ImageSlice> auxiliary_resnet_slices(const AuxiliaryResnetConfig& config);
-/// The slices, then global average pool and Linear. Six stages, end to end.
-std::vector<StageNet> auxiliary_resnet_backprop(const AuxiliaryResnetConfig& config);
+/// The stem, the residual units (kResidual: their groups, which share a tensor), then global average pool and Linear.
+/// Cut into the five slices and the last; the usual network of depth 101 into the four stages of the experiments with
+/// PipeOptim (Guan et al. 2025), of 3 units, 4 + 3, 10 and 10 + 3.
+UnitNet auxiliary_resnet_units(const AuxiliaryResnetConfig& config);
+inline std::vector<StageNet> auxiliary_resnet_backprop(const AuxiliaryResnetConfig& config) {
+  return cut(auxiliary_resnet_units(config));
+}
 /// The slices with label codes of `codes`.
 std::vector<StageNet> auxiliary_resnet_associated(const AuxiliaryResnetConfig& config, const ImageCodes& codes);
 

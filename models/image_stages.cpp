@@ -55,17 +55,16 @@ AssociatedModules associated(const Init& path, const ImageSlice& slice, size_t i
 
 }  // namespace
 
-std::vector<StageNet> backprop_stages(const std::vector<ImageSlice>& slices, const MakeModule& head) {
-  std::vector<StageNet> stages;
+UnitNet backprop_units(const std::vector<ImageSlice>& slices, const MakeModule& head) {
+  UnitNet net;
   for (size_t i = 0; i <= slices.size(); ++i) {
-    const bool last = i == slices.size();
-    StageNet net = named(i);
-    const Init init = net.init.scope(net.name).scope("f");
-    net.body = std::make_unique<BackpropStage>(block(last ? head(init) : slices[i].f(init), i, slices.front().dtype),
-                                               StagePosition{.first = i == 0, .last = last});
-    stages.push_back(std::move(net));
+    const std::string path = str("stage", i, ".f");
+    const MakeModule make = i == slices.size() ? head : slices[i].f;
+    net.units.push_back(module_unit(
+        path, [=](const Init& root) { return make(root.scope(path)); }, i == 0, slices.front().dtype));
   }
-  return stages;
+  net.cuts = all_cuts(net);
+  return net;
 }
 
 std::vector<StageNet> associated_stages(const std::vector<ImageSlice>& slices, const ImageCodes& codes) {

@@ -2,11 +2,9 @@
 #pragma once
 
 #include "models/contrastive.h"
+#include "models/units.h"
 
 namespace sluice {
-
-/// Makes a stage's f below the given path.
-using MakeModule = std::function<ModulePtr(const Init& init)>;
 
 /// A slice of an image network before it is known how it is trained.
 struct ImageSlice {
@@ -31,8 +29,8 @@ struct ImageCodes {
                           // for each sample
 };
 
-/// The slices, and `head` from the last map to logits as a stage of its own. Each StageNet has an Init of its own.
-std::vector<StageNet> backprop_stages(const std::vector<ImageSlice>& slices, const MakeModule& head);
+/// The slices, and `head` from the last map to logits, as units that are stages of their own.
+UnitNet backprop_units(const std::vector<ImageSlice>& slices, const MakeModule& head);
 
 /// Each slice with bridge b, label encoder g and decoder h (Linear and act each; the bridge twice). By default the
 /// bridge averages the map to 4x4 first (the paper's flattened bridge holds 90 % of all parameters), the first decoder

@@ -71,9 +71,7 @@ std::vector<ImageSlice> resnet18_slices(const ResnetConfig& c) {
   return all;
 }
 
-std::vector<StageNet> resnet18_backprop(const ResnetConfig& c) {
-  return backprop_stages(resnet18_slices(c), classifier(c));
-}
+UnitNet resnet18_units(const ResnetConfig& c) { return backprop_units(resnet18_slices(c), classifier(c)); }
 
 std::vector<StageNet> resnet18_associated(const ResnetConfig& c) {
   return associated_stages(resnet18_slices(c), {.classes = c.classes,

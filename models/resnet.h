@@ -22,7 +22,8 @@ struct ResnetConfig {
 std::vector<ImageSlice> resnet18_slices(const ResnetConfig& config);
 
 /// The slices, then global average pool and Linear.
-std::vector<StageNet> resnet18_backprop(const ResnetConfig& config);
+UnitNet resnet18_units(const ResnetConfig& config);
+inline std::vector<StageNet> resnet18_backprop(const ResnetConfig& config) { return cut(resnet18_units(config)); }
 /// The slices with label codes.
 std::vector<StageNet> resnet18_associated(const ResnetConfig& config);
 /// The pairs with contrastive losses, the stem with the first, the head with the last, which is compared behind its

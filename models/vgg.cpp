@@ -64,7 +64,7 @@ MakeModule classifier(const VggConfig& c) {
 
 }  // namespace
 
-std::vector<StageNet> vgg_backprop(const VggConfig& c) { return backprop_stages(slices(c), classifier(c)); }
+UnitNet vgg_units(const VggConfig& c) { return backprop_units(slices(c), classifier(c)); }
 
 std::vector<StageNet> vgg_associated(const VggConfig& c) {
   return associated_stages(slices(c), {.classes = c.classes,

@@ -18,7 +18,8 @@ struct VggConfig {
 
 /// Blocks ConvBN(3x3, no bias, BN, act) and 2x2 max pools, channels 128, 256 | 256, 512 | 512 | 512, then
 /// Flatten, Linear 2500, sigmoid, Linear classes.
-std::vector<StageNet> vgg_backprop(const VggConfig& config);
+UnitNet vgg_units(const VggConfig& config);
+inline std::vector<StageNet> vgg_backprop(const VggConfig& config) { return cut(vgg_units(config)); }
 /// The four convolution stages with label codes.
 std::vector<StageNet> vgg_associated(const VggConfig& config);
 /// The four convolution stages with contrastive losses, and the classifier in the last.

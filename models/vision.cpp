@@ -96,8 +96,8 @@ std::vector<StageNet> associated(const Config& c) {
 
 }  // namespace
 
-std::vector<StageNet> vit_backprop(const VisionTransformerConfig& c) {
-  return backprop_stages(slices(c), [&](const Init& init) -> ModulePtr {
+UnitNet vit_units(const VisionTransformerConfig& c) {
+  return backprop_units(slices(c), [&](const Init& init) -> ModulePtr {
     auto net = std::make_unique<Sequential>();
     net->add(c.class_token ? ModulePtr(std::make_unique<FirstToken>()) : std::make_unique<TokenMean>());
     net->add<LayerNorm>(init.scope("norm"), c.hidden);
@@ -107,8 +107,8 @@ std::vector<StageNet> vit_backprop(const VisionTransformerConfig& c) {
 }
 std::vector<StageNet> vit_associated(const VisionTransformerConfig& c) { return associated(c); }
 
-std::vector<StageNet> mixer_backprop(const MixerConfig& c) {
-  return backprop_stages(slices(c), [&](const Init& init) -> ModulePtr {
+UnitNet mixer_units(const MixerConfig& c) {
+  return backprop_units(slices(c), [&](const Init& init) -> ModulePtr {
     auto net = std::make_unique<Sequential>();
     net->add<LayerNorm>(init.scope("norm"), c.hidden);
     net->add<TokenMean>();

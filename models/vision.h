@@ -52,13 +52,15 @@ struct MixerConfig {
 
 /// Patches with class token and positions, blocks; then layer norm and Linear of the class token, or of the tokens'
 /// mean.
-std::vector<StageNet> vit_backprop(const VisionTransformerConfig& config);
+UnitNet vit_units(const VisionTransformerConfig& config);
+inline std::vector<StageNet> vit_backprop(const VisionTransformerConfig& config) { return cut(vit_units(config)); }
 /// The same without the last, with label codes: bridges on the class token, or on the tokens' mean; that of the patches
 /// always on the mean, since there the class token knows nothing of the image.
 std::vector<StageNet> vit_associated(const VisionTransformerConfig& config);
 
 /// Patches, blocks; then layer norm, the mean of the tokens, Linear.
-std::vector<StageNet> mixer_backprop(const MixerConfig& config);
+UnitNet mixer_units(const MixerConfig& config);
+inline std::vector<StageNet> mixer_backprop(const MixerConfig& config) { return cut(mixer_units(config)); }
 /// The same without the last, with label codes and bridges on the tokens' mean.
 std::vector<StageNet> mixer_associated(const MixerConfig& config);
 

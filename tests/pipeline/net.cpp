@@ -106,7 +106,7 @@ Trained make_trained(std::vector<StageNet> nets, const PlanOptions& plan) {
     for (const ParamSpec& param : nets[s].init.params()) groups = std::max(groups, size_t(param.group) + 1);
     stages.push_back(std::make_unique<Stage>(
         std::move(nets[s]), t.streams[size_t(plan.placement[s])], /*seed=*/3, std::make_unique<Adam>(),
-        [groups](int64_t) { return std::vector<GroupSettings>(groups, {.lr = 0.01f}); }));
+        [groups, lr = plan.lr](int64_t) { return std::vector<GroupSettings>(groups, {.lr = lr}); }));
   }
   t.pipeline = make_pipeline(std::move(stages), find_rule(plan.rule),
                              find_schedule(plan.schedule).make(plan.placement, plan.mbs), plan.depth);

@@ -63,6 +63,7 @@ struct PlanOptions {
   Placement placement{};
   int mbs = 1, depth = 0;
   Where where = Where::kCpu;
+  float lr = 0.01f;
 };
 Trained make_trained(std::vector<StageNet> nets, const PlanOptions& plan);
 
