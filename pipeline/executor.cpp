@@ -69,9 +69,10 @@ class Session {
 
   RunResult finish() {
     for (int w = 0; w < workers(); ++w) guard([&] { stream_of(w).sync(); });  // queued work points into the workers
-    RunResult result{run_.mbs() / pipeline_.report.mbs_per_step, 0, busy_};
+    RunResult result{run_.mbs() / pipeline_.report.mbs_per_step, 0, busy_, {}};
     result.wall_s = std::chrono::duration<double>(Clock::now() - begin_).count();
     for (int w = 0; w < workers(); ++w) result.busy_s[size_t(w)] = stream_of(w).stats().busy_s - busy_[size_t(w)];
+    for (const auto& w : workers_) w->add_sent(result.sent);
     workers_.clear();
     if (const std::exception_ptr error = run_.error()) std::rethrow_exception(error);
     return result;

@@ -51,10 +51,17 @@ struct RunOptions {
   std::function<void(const Action&, const WeightRead&, const Weights&)> on_weights;
 };
 
+/// Parcels that left one worker for another, from stage to stage.
+struct Sent {
+  int from = 0, to = 0;
+  int64_t parcels = 0, bytes = 0;
+};
+
 struct RunResult {
   int64_t steps = 0;           // ended, from first_step on; fewer than asked for after a stop
   double wall_s = 0;           // from the first action to the last device's end
   std::vector<double> busy_s;  // per worker: what its stream spent in work (CPU streams)
+  std::vector<Sent> sent;      // by (from, to)
   double idle_share(int worker) const { return wall_s > 0 ? 1.0 - busy_s[size_t(worker)] / wall_s : 0.0; }
 };
 

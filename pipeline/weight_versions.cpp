@@ -1,6 +1,8 @@
 // Versions by pointers: an update writes where the oldest version was.
 #include "pipeline/weight_versions.h"
 
+#include <algorithm>
+
 #include "engine/error.h"
 
 namespace sluice {
@@ -44,6 +46,12 @@ void WeightVersions::update(const Stream& stream, const Tensor& finite, const Ne
   ++updates_;
   if (needs_.kept == 1) kept_.clear();
   kept_.push_back(arena_.weights());
+}
+
+int WeightVersions::copies() const {
+  int foretold = 0;
+  for (const Forecasted& f : forecasted_) foretold += f.weights.values.defined() ? 1 : 0;
+  return std::max(1, int(kept_.size())) + int(spare_.size()) + foretold;
 }
 
 /// Memory for the next version: that of the oldest, where as many are kept as may be read.

@@ -44,6 +44,8 @@ class WeightVersions {
   void update(const Stream& stream, const Tensor& finite, const Next& next);
   /// Updates of this run.
   int64_t updates() const { return updates_; }
+  /// Arrays of the size of the weights that are held, the weights among them.
+  int copies() const;
 
  private:
   struct Forecasted {

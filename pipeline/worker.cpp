@@ -8,6 +8,15 @@
 #include "pipeline/trace.h"
 
 namespace sluice {
+namespace {
+
+int64_t bytes_of(const Parcel& parcel) {
+  int64_t bytes = 0;
+  for (const Tensor& t : parcel.values) bytes += t.defined() ? t.bytes() : 0;
+  return bytes;
+}
+
+}  // namespace
 
 RunState::RunState(Pipeline& p, const RunOptions& o, Transport& n) : pipeline(p), options(o), net(n) {
   limit_ = o.steps * p.report.mbs_per_step;
@@ -97,6 +106,10 @@ void Worker::drain() {
   for (auto& entry : own_) entry.second.log.drain();
 }
 
+void Worker::add_sent(std::vector<Sent>& to) const {
+  for (const auto& entry : sent_) to.push_back(entry.second);
+}
+
 void Worker::step(const Action& a) {
   if (run_.options.on_action) run_.options.on_action(index_, a, stage(a));
   if (run_.options.trace == nullptr) return interpret(a);
@@ -119,6 +132,8 @@ void Worker::interpret(const Action& a) {
       return update(a);
     case Do::kSend: {
       const auto parcel = outbox_.extract({a.stage, a.peer, a.mb, a.view});
+      Sent& sent = sent_[{a.stage, a.peer}];
+      sent = {a.stage, a.peer, sent.parcels + 1, sent.bytes + bytes_of(parcel.mapped())};
       return run_.net.send(a, parcel.mapped(), stream);
     }
     case Do::kRecv:

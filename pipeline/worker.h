@@ -54,6 +54,8 @@ class Worker {
   void step(const Action& a);
   /// Waits for the steps in flight and reports their losses.
   void drain();
+  /// Appends what it has sent, ascending.
+  void add_sent(std::vector<Sent>& to) const;
 
  private:
   using Route = std::tuple<int, int, int64_t, int>;  // from stage, to stage, micro-batch, view
@@ -101,6 +103,7 @@ class Worker {
   std::map<int, Own> own_;  // by stage; before live_, so that it goes last
   std::map<Key, Flight> live_;
   std::map<Route, Parcel> inbox_, outbox_;
+  std::map<std::pair<int, int>, Sent> sent_;
 };
 
 }  // namespace sluice

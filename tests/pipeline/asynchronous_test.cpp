@@ -356,6 +356,7 @@ TEST(AsynchronousVersions, TakeTheMemoryOfTheFormula) {
       const Pool& pool = s.stream.pool();
       EXPECT_EQ(chain.pipeline.report.versions_held[size_t(r)] + chain.pipeline.report.forecasts_held[size_t(r)],
                 copies);
+      EXPECT_EQ(s.versions.copies(), copies);
       EXPECT_EQ(pool.in_use(MemoryTag::kStash), (copies - 1) * copy);
       EXPECT_EQ(pool.peak(MemoryTag::kStash), (copies - 1) * copy);
       EXPECT_EQ(pool.in_use(MemoryTag::kGrads), copy);

@@ -1,0 +1,150 @@
+// Pipelines over two devices; random images that stay the same.
+#include "bench/pipeline_row.h"
+
+#include <algorithm>
+#include <map>
+
+#include "apps/median.h"
+#include "engine/error.h"
+#include "engine/rng.h"
+#include "optim/adam.h"
+#include "optim/sgd.h"
+#include "pipeline/schedules.h"
+
+namespace sluice::bench {
+namespace {
+
+/// The values of every port, made once for each stage: a stage reads them on one stream.
+Feed fixed_feed(const Subject& s, size_t stages) {
+  const auto kept = std::make_shared<std::vector<std::map<std::string, Tensor>>>(stages);
+  return [kept, s](const FeedRequest& r) {
+    Parcel parcel;
+    for (const Port& port : r.ports) {
+      Tensor& t = (*kept)[size_t(r.stage)][port.name];
+      if (!t.defined() && port.name == "labels") {
+        std::vector<int32_t> labels;
+        for (int64_t i = 0; i < s.samples; ++i) labels.push_back(int32_t(i % s.classes));
+        t = Tensor::from<int32_t>(r.stream, labels, {s.samples}, MemoryTag::kIo);
+      } else if (!t.defined()) {
+        std::vector<float> pixels(size_t(s.samples * s.side * s.side * 3));
+        for (size_t i = 0; i < pixels.size(); ++i)
+          pixels[i] = float(philox({3, 3}, i / 4, 0).v[i % 4]) * 0x1p-31f - 1.0f;
+        t = Tensor::from<float>(r.stream, pixels, {s.samples, s.side, s.side, 3}, MemoryTag::kIo);
+      }
+      parcel.values.push_back(t);
+    }
+    return parcel;
+  };
+}
+
+OptimizerPtr make_optimizer(const Subject& s) {
+  if (s.adam) return std::make_unique<Adam>(AdamOptions{.decoupled = true});
+  return std::make_unique<Sgd>(SgdOptions{.remember = Lookahead::kReleased});
+}
+
+}  // namespace
+
+PipelineRow::PipelineRow(const Subject& subject, RowPlan plan, size_t first)
+    : plan_(std::move(plan)), samples_(subject.samples) {
+  const std::vector<CpuShare> shares = share_cores(subject.devices, 1);
+  for (size_t w = first; w < first + size_t(count_workers(plan_.placement)); ++w)
+    streams_.emplace_back(subject.devices.at(w), shares.at(w));
+  std::vector<StageNet> nets = cut(subject.net, subject.cuts);
+  feed_ = fixed_feed(subject, nets.size());
+  std::vector<StagePtr> stages;
+  for (size_t i = 0; i < nets.size(); ++i)
+    stages.push_back(std::make_unique<Stage>(
+        std::move(nets[i]), streams_[size_t(plan_.placement[i])], /*seed=*/1, make_optimizer(subject),
+        [](int64_t) { return std::vector<GroupSettings>(kMaxGroups, {.lr = 1e-4f}); }));
+  pipeline_ = make_pipeline(std::move(stages), find_rule(plan_.rule),
+                            find_schedule(plan_.schedule).make(plan_.placement, plan_.mbs));
+}
+
+double PipelineRow::run(int64_t steps, Trace* trace) {
+  RunOptions o;
+  o.steps = steps;
+  o.first_step = step_;
+  o.samples_per_mb = samples_;
+  o.feed = feed_;
+  o.trace = trace;
+  last_ = execute(pipeline_, o);
+  step_ += last_.steps;
+  double busy = 0;
+  for (const double b : last_.busy_s) busy += b;
+  idle_.push_back(1 - busy / (last_.wall_s * double(last_.busy_s.size())));
+  seconds_.push_back(last_.wall_s / double(steps));
+  return seconds_.back();
+}
+
+double PipelineRow::idle_share() const { return median(idle_); }
+
+std::vector<double> PipelineRow::weight_copies() const {
+  std::vector<double> copies;
+  for (const Stream& stream : streams_) {
+    int64_t held = 0, once = 0;
+    for (const StagePtr& s : pipeline_.stages) {
+      if (s->stream != stream) continue;
+      once += s->arena.values().bytes();
+      held += s->arena.values().bytes() * s->versions.copies();
+    }
+    copies.push_back(double(held) / double(once));
+  }
+  return copies;
+}
+
+std::vector<int64_t> PipelineRow::activation_bytes() const {
+  std::vector<int64_t> bytes(streams_.size(), 0);
+  for (size_t w = 0; w < streams_.size(); ++w)
+    for (const StagePtr& s : pipeline_.stages)
+      if (s->stream == streams_[w]) bytes[w] += s->ledger.peak();
+  return bytes;
+}
+
+CostModel costs_of(const Trace& trace, int stages, const std::vector<Sent>& sent) {
+  using Seconds = std::vector<std::vector<double>>;
+  Seconds forward(static_cast<size_t>(stages)), whole(forward), input(forward), weight(forward), update(forward);
+  double sending = 0;
+  for (const Trace::Span& s : trace.spans()) {
+    const double spent = s.end.time() - s.begin.time();
+    const auto i = size_t(s.action.stage);
+    if (s.action.what == Do::kForward) forward[i].push_back(spent);
+    if (s.action.what == Do::kBackward) whole[i].push_back(spent);
+    if (s.action.what == Do::kBackwardInput) input[i].push_back(spent);
+    if (s.action.what == Do::kBackwardWeight) weight[i].push_back(spent);
+    if (s.action.what == Do::kUpdate) update[i].push_back(spent);
+    if (s.action.what == Do::kSend) sending += spent;
+  }
+  CostModel costs{.forward = {}, .backward_input = {}, .backward_weight = {}, .update = {}};
+  for (size_t i = 0; i < forward.size(); ++i) {
+    costs.forward.push_back(median(forward[i]));
+    costs.backward_input.push_back(whole[i].empty() ? median(input[i]) : median(whole[i]) / 2);
+    costs.backward_weight.push_back(whole[i].empty() ? median(weight[i]) : median(whole[i]) / 2);
+    costs.update.push_back(median(update[i]));
+  }
+  int64_t bytes = 0;
+  for (const Sent& s : sent) {
+    bytes += s.bytes;
+    const int64_t each = s.bytes / s.parcels;
+    if (s.from < s.to) costs.edges.push_back({.from = s.from, .to = s.to, .activations = each});
+  }
+  for (const Sent& s : sent)
+    for (EdgeBytes& e : costs.edges)
+      if (e.from == s.to && e.to == s.from) e.gradients = s.bytes / s.parcels;
+  if (sending > 0) costs.link = {.bandwidth = double(bytes) / sending, .holds_sender = true};
+  return costs;
+}
+
+double bubble_formula(const std::string& schedule, int p, int64_t m, const Halves& t) {
+  const double all = t.f + t.b + t.w, work = double(m) * all, others = p - 1;
+  double bubble = 0;
+  if (schedule == "naive_split") bubble = others * work;
+  if (schedule == "gpipe" || schedule == "one_f_one_b" || schedule == "async_1f1b") bubble = others * all;
+  if (schedule == "interleaved") bubble = others * all / 2;  // two stages a worker
+  if (schedule == "zb_h1") bubble = std::max(0.0, others * (t.f + t.b - t.w));
+  if (schedule == "zb_h2") bubble = std::max(0.0, others * (t.f + t.b - 2 * t.w));
+  if (schedule == "v_half") bubble = others * all / 2;
+  if (schedule == "v_min") bubble = others * all * 2 / 3;
+  return bubble / (work + bubble);
+}
+
+}  // namespace sluice::bench
