@@ -9,7 +9,7 @@
 #include "data/dataset.h"
 #include "data/translation_files.h"
 #include "data/vocabulary.h"
-#include "layers/module.h"
+#include "models/units.h"
 #include "optim/optimizer.h"
 
 namespace sluice {
@@ -34,8 +34,11 @@ struct ModelEntry {
   const char* rule;       // as in --rule
   const char* rule_kind;  // as in pipeline/rule.h
   std::vector<StageNet> (*make)(const RunConfig& config, const SampleSource& train);
+  UnitNet (*units)(const RunConfig& config, const SampleSource& train) = nullptr;  // in place of make: cut anywhere
 };
 const std::vector<ModelEntry>& models();
+/// The network's stages, cut as configured. Throws ConfigError.
+std::vector<StageNet> make_stage_nets(const ModelEntry& model, const RunConfig& config, const SampleSource& train);
 
 struct OptimizerEntry {
   const char* name;

@@ -1,9 +1,11 @@
 // The table behind --model with --rule.
 #include "apps/catalog.h"
 #include "apps/config_parts.h"
+#include "apps/cutting.h"
 #include "data/parallel.h"
 #include "data/text.h"
 #include "models/auxiliary_resnet.h"
+#include "models/image_networks.h"
 #include "models/resnet.h"
 #include "models/text.h"
 #include "models/translation.h"
@@ -85,8 +87,8 @@ AuxiliaryCoverage auxiliary(const RunConfig& c) {
           .faithful = c.faithful};
 }
 
-/// Networks over patches have activations of their own.
-ImageActs patch_acts(const RunConfig& c) {
+/// Those of networks whose layers have activations of their own.
+ImageActs own_acts(const RunConfig& c) {
   const ImageActs acts = image_acts(c);
   if (acts.f != Act::kRelu) throw ConfigError(str("act='", c.act, "': the layers of model=", c.model, " take relu"));
   return acts;
@@ -116,6 +118,7 @@ AuxiliaryResnetConfig deep_resnet_config(const RunConfig& c, const SampleSource&
           .epsilon = float(c.epsilon),
           .recompute = c.gcp,
           .dtype = dtype_of(c),
+          .start = c.conv_start == "fan_out" ? ConvStart::kFanOut : ConvStart::kFanIn,
           .faithful = c.faithful};
 }
 ImageCodes codes_of(const RunConfig& c, const SampleSource& train) {
@@ -141,7 +144,7 @@ VisionTransformerConfig vit_config(const RunConfig& c, const SampleSource& train
           .class_token = !c.off_cls_token,
           .bridge = scaled(c.enc_dim, c.width),
           .code = scaled(c.ae_dim, c.width),
-          .acts = patch_acts(c),
+          .acts = own_acts(c),
           .dtype = dtype_of(c),
           .recompute = c.gcp,
           .auxiliary = auxiliary(c),
@@ -162,7 +165,7 @@ MixerConfig mixer_config(const RunConfig& c, const SampleSource& train) {
           .dropout = float(c.dropout),
           .bridge = scaled(c.enc_dim, c.width),
           .code = scaled(c.ae_dim, c.width),
-          .acts = patch_acts(c),
+          .acts = own_acts(c),
           .dtype = dtype_of(c),
           .auxiliary = auxiliary(c),
           .faithful = c.faithful};
@@ -212,24 +215,45 @@ template <class Config, auto Make>
 std::vector<StageNet> image_contrastive(const RunConfig& c, const SampleSource& train) {
   return Make(image_config<Config>(c, train), contrastive(c));
 }
+template <class Config, auto Make>
+UnitNet image_units(const RunConfig& c, const SampleSource& train) {
+  return Make(image_config<Config>(c, train));
+}
+/// Networks with an activation of their own.
+template <auto Make>
+UnitNet image_network(const RunConfig& c, const SampleSource& train) {
+  const ImageDataset& data = expected_images(c, train);
+  own_acts(c);
+  return Make({.in_channels = data.image[2],
+               .image = data.image[0],
+               .classes = data.classes(),
+               .width = c.width,
+               .dropout = float(c.dropout),
+               .dtype = dtype_of(c),
+               .recompute = c.gcp});
+}
 template <int Depth>
-std::vector<StageNet> deep_resnet(const RunConfig& c, const SampleSource& train) {
-  return auxiliary_resnet_backprop(deep_resnet_config(c, train, Depth));
+UnitNet deep_resnet(const RunConfig& c, const SampleSource& train) {
+  return auxiliary_resnet_units(deep_resnet_config(c, train, Depth));
 }
 template <int Depth>
 std::vector<StageNet> deep_resnet_associated(const RunConfig& c, const SampleSource& train) {
   return auxiliary_resnet_associated(deep_resnet_config(c, train, Depth), codes_of(c, train));
 }
 /// Without auxiliary activations the one of the associated-learning papers.
-std::vector<StageNet> resnet18(const RunConfig& c, const SampleSource& train) {
+UnitNet resnet18(const RunConfig& c, const SampleSource& train) {
   if (c.auxiliary != "none" || c.gcp) return deep_resnet<18>(c, train);
-  return resnet18_backprop(image_config<ResnetConfig>(c, train));
+  return resnet18_units(image_config<ResnetConfig>(c, train));
 }
 std::vector<StageNet> resnet18_al(const RunConfig& c, const SampleSource& train) {
   if (c.auxiliary != "none" || c.gcp) return deep_resnet_associated<18>(c, train);
   return resnet18_associated(image_config<ResnetConfig>(c, train));
 }
 
+template <auto Configure, auto Make>
+UnitNet patched_units(const RunConfig& c, const SampleSource& train) {
+  return Make(Configure(c, train));
+}
 template <auto Configure, auto Make>
 std::vector<StageNet> patched(const RunConfig& c, const SampleSource& train) {
   return Make(Configure(c, train));
@@ -252,24 +276,29 @@ const ImageDataset& images_of(const RunConfig& c, const SampleSource& samples) {
 
 const std::vector<ModelEntry>& models() {
   static const std::vector<ModelEntry> table{
-      {"vgg", "bp", "backprop", image<VggConfig, vgg_backprop>},
+      {"vgg", "bp", "backprop", nullptr, image_units<VggConfig, vgg_units>},
       {"vgg", "al", "associated", image<VggConfig, vgg_associated>},
       {"vgg", "scpl", "associated", image_contrastive<VggConfig, vgg_contrastive>},
-      {"resnet18", "bp", "backprop", resnet18},
+      {"resnet18", "bp", "backprop", nullptr, resnet18},
       {"resnet18", "al", "associated", resnet18_al},
       {"resnet18", "scpl", "associated", image_contrastive<ResnetConfig, resnet18_contrastive>},
-      {"resnet34", "bp", "backprop", deep_resnet<34>},
+      {"resnet34", "bp", "backprop", nullptr, deep_resnet<34>},
       {"resnet34", "al", "associated", deep_resnet_associated<34>},
-      {"resnet50", "bp", "backprop", deep_resnet<50>},
+      {"resnet50", "bp", "backprop", nullptr, deep_resnet<50>},
       {"resnet50", "al", "associated", deep_resnet_associated<50>},
-      {"resnet101", "bp", "backprop", deep_resnet<101>},
+      {"resnet101", "bp", "backprop", nullptr, deep_resnet<101>},
       {"resnet101", "al", "associated", deep_resnet_associated<101>},
-      {"resnet152", "bp", "backprop", deep_resnet<152>},
+      {"resnet152", "bp", "backprop", nullptr, deep_resnet<152>},
       {"resnet152", "al", "associated", deep_resnet_associated<152>},
-      {"vit", "bp", "backprop", patched<vit_config, vit_backprop>},
+      {"vit", "bp", "backprop", nullptr, patched_units<vit_config, vit_units>},
       {"vit", "al", "associated", patched<vit_config, vit_associated>},
-      {"mlp_mixer", "bp", "backprop", patched<mixer_config, mixer_backprop>},
+      {"mlp_mixer", "bp", "backprop", nullptr, patched_units<mixer_config, mixer_units>},
       {"mlp_mixer", "al", "associated", patched<mixer_config, mixer_associated>},
+      {"alexnet", "bp", "backprop", nullptr, image_network<alexnet>},
+      {"vgg16", "bp", "backprop", nullptr, image_network<vgg16>},
+      {"googlenet", "bp", "backprop", nullptr, image_network<googlenet>},
+      {"inception_v3", "bp", "backprop", nullptr, image_network<inception_v3>},
+      {"densenet121", "bp", "backprop", nullptr, image_network<densenet121>},
       {"lstm", "bp", "backprop", text<lstm_backprop>},
       {"bag_of_embeddings", "bp", "backprop", text<bag_of_embeddings_backprop>},
       {"lstm", "al", "associated", text<lstm_associated>},
@@ -281,6 +310,16 @@ const std::vector<ModelEntry>& models() {
       {"transformer_big", "bp", "backprop", translator},
   };
   return table;
+}
+
+std::vector<StageNet> make_stage_nets(const ModelEntry& model, const RunConfig& c, const SampleSource& train) {
+  if (model.units != nullptr) {
+    const UnitNet net = model.units(c, train);
+    return cut(net, cuts_of(c, net));
+  }
+  if (!c.cuts.empty())
+    throw ConfigError(str("cuts=", c.cuts, ": model=", c.model, " with rule=", c.rule, " has stages of its own"));
+  return model.make(c, train);
 }
 
 const ModelEntry& find_model(const RunConfig& c) {

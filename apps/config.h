@@ -17,6 +17,7 @@ struct RunConfig {
   std::string devices = "cpu:0";
   std::string schedule = "auto";
   std::string weights = "synchronous";
+  std::string cuts;
   std::string placement = "auto";
   std::string bp_gpu_list, al_gpu_list;
   std::string optimizer = "adam";
@@ -72,6 +73,7 @@ struct RunConfig {
   bool off_cls_token = false;
   int64_t patch_size = 4, hidden_size = 128, hidden_c = 512, hidden_s = 64;
   int64_t stage_layers = 1;
+  std::string conv_start = "fan_in";
   std::string auxiliary = "none";
   std::string ara_stride = "1,1,1,1";
   bool gcp = false;

@@ -30,8 +30,10 @@ std::vector<ConfigField> auxiliary_fields() {
        "resnet152: ara: the input of a group's first block; asa, aba: signs or a vector in a group's other blocks",
        &C::auxiliary, true},
       {"ara_stride", "resnets: blocks of a group, in each of the four stages, such as 3,4,2,2", &C::ara_stride, true},
-      {"gcp", "gradient checkpointing: attention, the resnets' stem and blocks run again in the backward pass", &C::gcp,
-       true},
+      {"gcp",
+       "gradient checkpointing: attention, the resnets' stem and blocks, the units of alexnet, vgg16, googlenet, "
+       "inception_v3 and densenet121 run again in the backward pass",
+       &C::gcp, true},
       {"get_li", "write the learning indicators of each epoch's first batch to indicators.npy in --out", &C::get_li,
        false},
       {"lr_expansion", "auxiliary: factor of those weight gradients", &C::lr_expansion, true},

@@ -102,8 +102,8 @@ std::vector<ConfigField> network_fields() {
       {"n_heads", "transformers, vit: attention heads; 0: 6 or 12, 8 of transformer_base, 16 of transformer_big",
        &C::n_heads, true},
       {"dropout",
-       "transformers, vit, mlp_mixer: share of values that dropout zeroes; below 0: 0.3 of transformer and "
-       "transformer_big, 0.1 of transformer_base, else 0",
+       "transformers, vit, mlp_mixer, alexnet, inception_v3: share of values that dropout zeroes; below 0: 0.3 of "
+       "transformer and transformer_big, 0.1 of transformer_base, 0.5 of alexnet and inception_v3, else 0",
        &C::dropout, true},
       {"accumulate",
        "al: none: all stages train in all epochs; prefix: one stage more after each share of them; fixed: one stage "
@@ -127,8 +127,9 @@ const std::vector<ConfigField>& config_fields() {
   static const std::vector<ConfigField> fields = joined(
       {
           {"model",
-           "network family: vgg, resnet18 to resnet152, vit or mlp_mixer for images; lstm, transformer or "
-           "bag_of_embeddings for text; transformer_base or transformer_big, encoder and decoder, to translate",
+           "network family: vgg, resnet18 to resnet152, vit, mlp_mixer, alexnet, vgg16, googlenet, inception_v3 or "
+           "densenet121 for images; lstm, transformer or bag_of_embeddings for text; transformer_base or "
+           "transformer_big, encoder and decoder, to translate",
            &C::model, true},
           {"rule",
            "bp: end-to-end backprop; al: associated learning, losses of each stage's own; scpl: contrastive ones; ara, "

@@ -36,6 +36,10 @@ std::vector<ConfigField> pipeline_fields() {
   return {
       {"schedule", schedule.c_str(), &C::schedule, false},
       {"weights", weights.c_str(), &C::weights, true},
+      {"cuts",
+       "bp, images: the units at which stages begin behind the first, such as 3,7,11; all: every unit is a stage; "
+       "balanced:4: four stages of about equal operations; empty: the network's own",
+       &C::cuts, false},
       {"placement", "auto (by measured cost), round_robin, blocks, or the device index of every stage, such as 0,0,1,1",
        &C::placement, false},
       {"bp_gpu_list", "bp: a device for each stage, such as cuda:0,cuda:0,cuda:1; goes before devices and placement",

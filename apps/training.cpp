@@ -128,7 +128,7 @@ void Training::set_word_vectors() {
 }
 
 std::vector<StageNet> Training::make_nets(const ModelEntry& model) const {
-  std::vector<StageNet> nets = model.make(config_, *data_.train);
+  std::vector<StageNet> nets = make_stage_nets(model, config_, *data_.train);
   train_on(nets, class_loss_of(config_));
   return nets;
 }

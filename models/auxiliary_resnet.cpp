@@ -200,6 +200,7 @@ std::vector<ImageSlice> auxiliary_resnet_slices(const AuxiliaryResnetConfig& c) 
 UnitNet auxiliary_resnet_units(const AuxiliaryResnetConfig& c) {
   expect_valid_resnet(c);
   UnitNet net;
+  net.sample = {{1, c.image, c.image, c.in_channels}};
   const auto add = [&](const std::string& path, const MakeModule& make) {
     net.units.push_back(module_unit(path, make, net.units.empty(), c.dtype));
   };

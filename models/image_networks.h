@@ -13,6 +13,7 @@ struct ImageNetworkConfig {
   double width = 1.0;         // multiplies every channel count and hidden width
   float dropout = 0.5f;       // of alexnet and inception_v3
   DType dtype = DType::kF32;  // of activations; weights and losses are f32
+  bool recompute = false;     // gradient checkpointing of all units but the pools
 };
 
 // All read "images" [B, H, W, C] and give logits [B, classes]. A unit is a convolution with what follows it, a pool, a
@@ -46,13 +47,16 @@ class UnitChain {
   /// The same of a layer that is made of `args` without an Init.
   template <class Layer, class... Args>
   void add(const std::string& name, Args... args) {
-    add(name, [=](const Init&) -> ModulePtr { return std::make_unique<Layer>(args...); });
+    append(name, [=](const Init&) -> ModulePtr { return std::make_unique<Layer>(args...); });
   }
   void begin_stage() { net_.cuts.push_back(int(net_.units.size())); }
   UnitNet take() { return std::move(net_); }
 
  private:
+  void append(const std::string& name, const MakeModule& make);
+
   UnitNet net_;
+  bool recompute_;
   DType dtype_;
 };
 

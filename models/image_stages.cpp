@@ -55,8 +55,9 @@ AssociatedModules associated(const Init& path, const ImageSlice& slice, size_t i
 
 }  // namespace
 
-UnitNet backprop_units(const std::vector<ImageSlice>& slices, const MakeModule& head) {
+UnitNet backprop_units(const Shape& image, const std::vector<ImageSlice>& slices, const MakeModule& head) {
   UnitNet net;
+  net.sample = {{1, image[0], image[1], image[2]}};
   for (size_t i = 0; i <= slices.size(); ++i) {
     const std::string path = str("stage", i, ".f");
     const MakeModule make = i == slices.size() ? head : slices[i].f;

@@ -29,8 +29,9 @@ struct ImageCodes {
                           // for each sample
 };
 
-/// The slices, and `head` from the last map to logits, as units that are stages of their own.
-UnitNet backprop_units(const std::vector<ImageSlice>& slices, const MakeModule& head);
+/// The slices of a network over images [H, W, C], and `head` from the last map to logits, as units that are stages of
+/// their own.
+UnitNet backprop_units(const Shape& image, const std::vector<ImageSlice>& slices, const MakeModule& head);
 
 /// Each slice with bridge b, label encoder g and decoder h (Linear and act each; the bridge twice). By default the
 /// bridge averages the map to 4x4 first (the paper's flattened bridge holds 90 % of all parameters), the first decoder

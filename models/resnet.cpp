@@ -71,7 +71,9 @@ std::vector<ImageSlice> resnet18_slices(const ResnetConfig& c) {
   return all;
 }
 
-UnitNet resnet18_units(const ResnetConfig& c) { return backprop_units(resnet18_slices(c), classifier(c)); }
+UnitNet resnet18_units(const ResnetConfig& c) {
+  return backprop_units({c.image, c.image, c.in_channels}, resnet18_slices(c), classifier(c));
+}
 
 std::vector<StageNet> resnet18_associated(const ResnetConfig& c) {
   return associated_stages(resnet18_slices(c), {.classes = c.classes,

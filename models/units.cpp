@@ -83,6 +83,12 @@ std::vector<std::vector<Port>> crossing(const std::vector<BlockPtr>& units) {
   return all;
 }
 
+Shape of_samples(const Shape& one, int axis, int64_t samples) {
+  Shape all;
+  for (int i = 0; i < one.rank(); ++i) all.push_back(i == axis ? samples * one[i] : one[i]);
+  return all;
+}
+
 /// Where a stage's units begin and end.
 struct Range {
   size_t begin, end;
@@ -133,28 +139,26 @@ std::vector<StageNet> cut(const UnitNet& net, const std::vector<int>& cuts) {
   return nets;
 }
 
-std::vector<UnitCost> unit_costs(const UnitNet& net, const std::vector<Shape>& feed) {
+std::vector<UnitCost> unit_costs(const UnitNet& net, int64_t samples) {
   const Stream dry(Device{}, CpuShare{.dry = true});
   const std::vector<StageNet> nets = cut(net, all_cuts(net));
   std::vector<UnitCost> costs;
+  const std::vector<Port> feed = nets.front().body->feed_ports();
+  if (net.sample.size() > feed.size())
+    throw ShapeError(str("a sample of ", net.sample.size(), " values, expected ", feed.size()));
   Bundle values;
+  for (size_t i = 0; i < net.sample.size(); ++i)
+    values.push_back({Tensor::empty(dry, of_samples(net.sample[i], feed[i].batch_axis, samples), feed[i].dtype)});
   Ledger ledger;
   for (size_t u = 0; u < nets.size(); ++u) {
-    const StageBody& body = *nets[u].body;
-    if (u == 0) {
-      const std::vector<Port> ports = body.feed_ports();
-      for (size_t i = 0; i < feed.size() && i < ports.size(); ++i)
-        values.push_back({Tensor::empty(dry, feed[i], ports[i].dtype)});
-    }
     Arena arena(dry, nets[u].init, 0);
     Ctx c{.stream = dry, .weights = arena.weights(), .arena = arena, .ledger = ledger};
     const int64_t before = dry.stats().flops;
-    values = body.infer(c, values);
-    UnitCost cost{
-        .name = net.units[u].name, .parameters = arena.count(), .flops = dry.stats().flops - before, .handed_on = {}};
-    const std::vector<Port> out = body.out_ports();
-    for (size_t i = 0; i < out.size(); ++i) cost.handed_on.push_back({out[i], values[i].shape()});
-    costs.push_back(std::move(cost));
+    values = nets[u].body->infer(c, values);
+    costs.push_back(
+        {.name = net.units[u].name, .parameters = arena.count(), .flops = dry.stats().flops - before, .handed_on = {}});
+    const std::vector<Port> out = nets[u].body->out_ports();
+    for (size_t i = 0; i < out.size(); ++i) costs.back().handed_on.push_back({out[i], values[i].shape()});
   }
   return costs;
 }

@@ -27,7 +27,8 @@ Unit module_unit(std::string name, MakeModule make, bool first, DType dtype);
 /// What no unit before has written comes from the feed; what the last gives are logits.
 struct UnitNet {
   std::vector<Unit> units;
-  std::vector<int> cuts;  // the usual ones, as cut() takes them
+  std::vector<int> cuts;      // the usual ones, as cut() takes them
+  std::vector<Shape> sample;  // what the feed gives of one sample, in the order of the first stage's ports
   TargetKind targets = TargetKind::kClasses;
 };
 
@@ -52,8 +53,8 @@ struct UnitCost {
   int64_t flops = 0;                 // of its kernels, by their cost()
   std::vector<UnitValue> handed_on;  // what crosses a cut behind it; none behind the last unit
 };
-/// The costs of all units for a feed of such values, in the order of the first stage's ports, from shapes alone:
-/// nothing is computed. Throws what a pass would for a feed that does not fit.
-std::vector<UnitCost> unit_costs(const UnitNet& net, const std::vector<Shape>& feed);
+/// The costs of all units for so many samples, from shapes alone: nothing is computed. Throws what a pass would where
+/// the network's sample does not fit.
+std::vector<UnitCost> unit_costs(const UnitNet& net, int64_t samples = 1);
 
 }  // namespace sluice

@@ -64,7 +64,9 @@ MakeModule classifier(const VggConfig& c) {
 
 }  // namespace
 
-UnitNet vgg_units(const VggConfig& c) { return backprop_units(slices(c), classifier(c)); }
+UnitNet vgg_units(const VggConfig& c) {
+  return backprop_units({c.image, c.image, c.in_channels}, slices(c), classifier(c));
+}
 
 std::vector<StageNet> vgg_associated(const VggConfig& c) {
   return associated_stages(slices(c), {.classes = c.classes,

@@ -97,7 +97,7 @@ std::vector<StageNet> associated(const Config& c) {
 }  // namespace
 
 UnitNet vit_units(const VisionTransformerConfig& c) {
-  return backprop_units(slices(c), [&](const Init& init) -> ModulePtr {
+  return backprop_units({c.image, c.image, c.in_channels}, slices(c), [c](const Init& init) -> ModulePtr {
     auto net = std::make_unique<Sequential>();
     net->add(c.class_token ? ModulePtr(std::make_unique<FirstToken>()) : std::make_unique<TokenMean>());
     net->add<LayerNorm>(init.scope("norm"), c.hidden);
@@ -108,7 +108,7 @@ UnitNet vit_units(const VisionTransformerConfig& c) {
 std::vector<StageNet> vit_associated(const VisionTransformerConfig& c) { return associated(c); }
 
 UnitNet mixer_units(const MixerConfig& c) {
-  return backprop_units(slices(c), [&](const Init& init) -> ModulePtr {
+  return backprop_units({c.image, c.image, c.in_channels}, slices(c), [c](const Init& init) -> ModulePtr {
     auto net = std::make_unique<Sequential>();
     net->add<LayerNorm>(init.scope("norm"), c.hidden);
     net->add<TokenMean>();

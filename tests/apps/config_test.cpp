@@ -142,8 +142,11 @@ TEST(ConfigTest, RangesAreCheckedBeforeAnythingRuns) {
 
 TEST(ConfigTest, NetworksHaveNumbersOfTheirOwn) {
   RunConfig c = valid();
-  for (const auto& [model, layers, heads, dropout] :
-       {std::tuple{"transformer", 1, 6, 0.3}, {"vit", 7, 12, 0.0}, {"mlp_mixer", 8, 6, 0.0}}) {
+  for (const auto& [model, layers, heads, dropout] : {std::tuple{"transformer", 1, 6, 0.3},
+                                                      {"vit", 7, 12, 0.0},
+                                                      {"mlp_mixer", 8, 6, 0.0},
+                                                      {"alexnet", 1, 6, 0.5},
+                                                      {"inception_v3", 1, 6, 0.5}}) {
     c.model = model;
     const RunConfig own = with_network_defaults(c);
     EXPECT_EQ(own.n_layers, layers);

@@ -3,6 +3,7 @@
 #include "models/image_networks.h"
 
 #include <cmath>
+#include <map>
 
 #include "models/auxiliary_resnet.h"
 #include "tests/models/counts.h"
@@ -99,7 +100,7 @@ TEST(ImageNetworksTest, StagesHaveThePublishedParameterCounts) {
 TEST(ImageNetworksTest, PublishedFloatsCrossTheCuts) {
   for (const Published& p : published()) {
     SCOPED_TRACE(p.name);
-    const std::vector<UnitCost> costs = unit_costs(p.net, {{2, p.image[0], p.image[1], p.image[2]}});
+    const std::vector<UnitCost> costs = unit_costs(p.net, 2);
     int64_t parameters = 0;
     for (const UnitCost& c : costs) parameters += c.parameters;
     EXPECT_EQ(parameters, p.total);
@@ -114,16 +115,16 @@ TEST(ImageNetworksTest, PublishedFloatsCrossTheCuts) {
 /// Multiplications of the convolutions and products of one image, from the papers' and libraries' tables: "4.1 billion"
 /// and the like.
 TEST(ImageNetworksTest, OneImageTakesThePublishedProducts) {
-  const auto billions = [](const UnitNet& net, int64_t side) {
+  const auto billions = [](const UnitNet& net) {
     int64_t flops = 0;
-    for (const UnitCost& c : unit_costs(net, {{1, side, side, 3}})) flops += c.flops;
+    for (const UnitCost& c : unit_costs(net)) flops += c.flops;
     return double(flops) / 2e9;
   };
-  EXPECT_NEAR(billions(alexnet({}), 224), 0.71, 0.02);
-  EXPECT_NEAR(billions(resnet50(), 224), 4.1, 0.15);
-  EXPECT_NEAR(billions(resnet101(), 224), 7.8, 0.25);
-  EXPECT_NEAR(billions(inception_v3({.image = 299}), 299), 5.7, 0.2);
-  EXPECT_NEAR(billions(densenet121({}), 224), 2.85, 0.15);
+  EXPECT_NEAR(billions(alexnet({})), 0.71, 0.02);
+  EXPECT_NEAR(billions(resnet50()), 4.1, 0.15);
+  EXPECT_NEAR(billions(resnet101()), 7.8, 0.25);
+  EXPECT_NEAR(billions(inception_v3({.image = 299})), 5.7, 0.2);
+  EXPECT_NEAR(billions(densenet121({})), 2.85, 0.15);
 }
 
 const ParamSpec& spec(const std::vector<StageNet>& nets, const std::string& path) {
@@ -168,7 +169,7 @@ TEST(ImageNetworksTest, SizesThatDoNotFitAreRefused) {
 
 // The smallest images that each takes, and others of its sizes.
 TEST(ImageNetworksTest, SmallAndOddImagesFit) {
-  const auto logits = [](const UnitNet& net, int64_t side) {
+  const auto logits = [](const UnitNet& net) {
     UnitNet open = net;
     open.units.push_back(module_unit(
         "end",
@@ -179,18 +180,61 @@ TEST(ImageNetworksTest, SmallAndOddImagesFit) {
           return std::make_unique<Same>();
         },
         false, DType::kF32));
-    return unit_costs(open, {{2, side, side, 1}})[net.units.size() - 1].handed_on[0].shape;
+    return unit_costs(open, 2)[net.units.size() - 1].handed_on[0].shape;
   };
   ImageNetworkConfig c{.in_channels = 1, .classes = 7, .width = 1.0 / 16};
   const auto at = [&](int64_t side) {
     c.image = side;
     return c;
   };
-  for (const int64_t side : {63, 64, 97}) EXPECT_EQ(logits(alexnet(at(side)), side), (Shape{2, 7})) << side;
-  for (const int64_t side : {32, 64}) EXPECT_EQ(logits(vgg16(at(side)), side), (Shape{2, 7})) << side;
-  for (const int64_t side : {4, 32, 36}) EXPECT_EQ(logits(googlenet(at(side)), side), (Shape{2, 7})) << side;
-  for (const int64_t side : {75, 80, 139}) EXPECT_EQ(logits(inception_v3(at(side)), side), (Shape{2, 7})) << side;
-  for (const int64_t side : {8, 33, 63, 64, 100}) EXPECT_EQ(logits(densenet121(at(side)), side), (Shape{2, 7})) << side;
+  for (const int64_t side : {63, 64, 97}) EXPECT_EQ(logits(alexnet(at(side))), (Shape{2, 7})) << side;
+  for (const int64_t side : {32, 64}) EXPECT_EQ(logits(vgg16(at(side))), (Shape{2, 7})) << side;
+  for (const int64_t side : {4, 32, 36}) EXPECT_EQ(logits(googlenet(at(side))), (Shape{2, 7})) << side;
+  for (const int64_t side : {75, 80, 139}) EXPECT_EQ(logits(inception_v3(at(side))), (Shape{2, 7})) << side;
+  for (const int64_t side : {8, 33, 63, 64, 100}) EXPECT_EQ(logits(densenet121(at(side))), (Shape{2, 7})) << side;
+}
+
+/// Gradients by path, the loss under "", and the bytes kept.
+struct Backprop {
+  std::map<std::string, std::vector<double>> grads;
+  int64_t kept = 0;
+};
+Backprop backprop(const Stream& s, const UnitNet& net) {
+  const std::vector<StageNet> whole = cut(net, {});
+  Arena arena(s, whole[0].init, 3);
+  Ledger ledger;
+  Tape tape;
+  Ctx c{.stream = s,
+        .weights = arena.weights(),
+        .arena = arena,
+        .ledger = ledger,
+        .tape = &tape,
+        .rng = {.seed = 7},
+        .training = true};
+  const Tensor x = random(s, {3, net.sample[0][1], net.sample[0][2], net.sample[0][3]}, 1);
+  const Var loss = whole[0].body->forward(c, {{x}, {random_ints(s, {3}, 2, 0, 5)}}, {}, 1.0f).losses[0];
+  Backprop pass{.grads = {{"", to_double(s, loss.value)}}, .kept = ledger.bytes()};
+  BackwardCtx b{.stream = s, .weights = arena.weights(), .arena = arena, .ledger = ledger};
+  tape.backward({{loss, {}}}, b);
+  EXPECT_EQ(ledger.bytes(), 0);
+  for (size_t i = 0; i < arena.specs().size(); ++i) {
+    const ParamSpec& p = arena.specs()[i];
+    pass.grads[p.path] = to_double(s, arena.grads().flat_view(arena.offset(int(i)), p.shape));
+  }
+  return pass;
+}
+
+TEST(ImageNetworksTest, CheckpointingChangesNoBitAndKeepsLess) {
+  const Stream s{Device{}};
+  ImageNetworkConfig c{.in_channels = 2, .image = 75, .classes = 5, .width = 1.0 / 16};
+  for (const auto make : {alexnet, inception_v3, densenet121}) {
+    c.recompute = false;
+    const Backprop plain = backprop(s, make(c));
+    c.recompute = true;
+    const Backprop again = backprop(s, make(c));
+    EXPECT_TRUE(again.grads == plain.grads);
+    EXPECT_LT(again.kept, plain.kept);
+  }
 }
 
 // Of the others the initial weights alone take seconds.

@@ -61,6 +61,7 @@ UnitNet skipping() {
                    return Bundle{layer.forward(c, add(c, in[0], in[1]))};
                  }}));
   net.cuts = {2};
+  net.sample = {{1, kWidth}, {1, kWidth}};
   return net;
 }
 
@@ -157,7 +158,7 @@ TEST_P(UnitsTest, GradientsThroughTheSkipsAgreeWithDifferences) {
 }
 
 TEST(UnitsTest, CostsComeFromShapes) {
-  const std::vector<UnitCost> costs = unit_costs(skipping(), {{7, kWidth}, {7, kWidth}});
+  const std::vector<UnitCost> costs = unit_costs(skipping(), 7);
   ASSERT_EQ(costs.size(), 5u);
   for (const UnitCost& c : costs) EXPECT_EQ(c.parameters, kWidth * kWidth + kWidth) << c.name;
   EXPECT_GE(costs[1].flops, 2 * 7 * kWidth * kWidth);  // a product, bias and activation
