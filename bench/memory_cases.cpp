@@ -4,6 +4,7 @@
 #include "kernels/adam.h"
 #include "kernels/avg_pool.h"
 #include "kernels/batch_norm.h"
+#include "kernels/concat.h"
 #include "kernels/max_pool.h"
 #include "kernels/sgd.h"
 
@@ -147,6 +148,26 @@ Case avg_pool(const Stream& s) {
   return of(kernels::AvgPool{.x = p.x.cref(), .y = p.y.ref(), .pool = {}}, {p.x, p.y});
 }
 
+/// What a unit of DenseNet-121's second block adds to its input, batch 32.
+struct Columns {
+  Tensor wide, added, y;
+};
+Columns columns(const Stream& s) {
+  return {filled(s, {32, 28, 28, 320}), filled(s, {32, 28, 28, 32}), filled(s, {32, 28, 28, 352})};
+}
+Case concat(const Stream& s) {
+  const Columns c = columns(s);
+  kernels::Concat call{.parts = {}, .y = c.y.ref()};
+  for (const Tensor& part : {c.wide, c.added}) call.parts.push_back(part.cref());
+  return of(call, {c.wide, c.added, c.y});
+}
+Case concat_grad(const Stream& s) {
+  const Columns c = columns(s);
+  kernels::ConcatGrad call{.dy = c.y.cref(), .dparts = {}};
+  for (const Tensor& part : {c.wide, c.added}) call.dparts.push_back(part.ref());
+  return of(call, {c.wide, c.added, c.y});
+}
+
 }  // namespace
 
 std::vector<Row> memory_rows() {
@@ -162,6 +183,8 @@ std::vector<Row> memory_rows() {
           {"max_pool/forward", max_pool},
           {"max_pool/grad", max_pool_grad},
           {"avg_pool/forward", avg_pool},
+          {"concat/320+32", concat},
+          {"concat/320+32_grad", concat_grad},
           {"sgd/48Mi", sgd},
           {"adam/48Mi", [](const Stream& s) { return adam(s, false); }},
           {"adamw/48Mi", [](const Stream& s) { return adam(s, true); }}};

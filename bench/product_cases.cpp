@@ -12,20 +12,43 @@ const char* text(Direction d) {
 struct Layer {
   int64_t n, size, c, k;
   int stride = 1;
+  ByAxis window = 3;
 };
-// VGG at width 1/8 and batch 128, then at width 1 and batch 32; ResNet-18 at width 1 and batch 64.
-constexpr Layer kLayers[] = {{128, 32, 1, 16},   {128, 32, 3, 16},      {128, 32, 16, 32},  {128, 16, 32, 32},
-                             {128, 16, 32, 64},  {128, 8, 64, 64},      {128, 4, 64, 64},   {32, 32, 3, 128},
-                             {32, 32, 128, 256}, {32, 16, 256, 256},    {32, 16, 256, 512}, {32, 8, 512, 512},
-                             {32, 4, 512, 512},  {64, 32, 3, 64},       {64, 32, 64, 64},   {64, 32, 64, 128, 2},
-                             {64, 16, 128, 128}, {64, 16, 128, 256, 2}, {64, 8, 256, 256},  {64, 8, 256, 512, 2},
-                             {64, 4, 512, 512}};
+// VGG at width 1/8 and batch 128, then at width 1 and batch 32; ResNet-18 at width 1 and batch 64;
+// AlexNet, Inception-V3 and DenseNet-121 at batch 8.
+constexpr Layer kLayers[] = {{128, 32, 1, 16},
+                             {128, 32, 3, 16},
+                             {128, 32, 16, 32},
+                             {128, 16, 32, 32},
+                             {128, 16, 32, 64},
+                             {128, 8, 64, 64},
+                             {128, 4, 64, 64},
+                             {32, 32, 3, 128},
+                             {32, 32, 128, 256},
+                             {32, 16, 256, 256},
+                             {32, 16, 256, 512},
+                             {32, 8, 512, 512},
+                             {32, 4, 512, 512},
+                             {64, 32, 3, 64},
+                             {64, 32, 64, 64},
+                             {64, 32, 64, 128, 2},
+                             {64, 16, 128, 128},
+                             {64, 16, 128, 256, 2},
+                             {64, 8, 256, 256},
+                             {64, 8, 256, 512, 2},
+                             {64, 4, 512, 512},
+                             {8, 224, 3, 64, 4, 11},
+                             {8, 27, 64, 192, 1, 5},
+                             {8, 17, 128, 128, 1, {1, 7}},
+                             {8, 17, 192, 192, 1, {7, 1}},
+                             {8, 8, 384, 384, 1, {1, 3}},
+                             {8, 28, 320, 128, 1, 1},
+                             {8, 28, 128, 32}};
 
 Case convolution(const Stream& s, const Layer& l, Direction d) {
-  const kernels::Conv2dGeometry g{l.stride, 1, 1};
-  const Tensor x = filled(s, {l.n, l.size, l.size, l.c}), w = filled(s, {l.k, 3, 3, l.c});
-  const int64_t out = g.rows(l.size, 3);
-  const Tensor y = filled(s, {l.n, out, out, l.k});
+  const kernels::Conv2dGeometry g{l.stride, {l.window.rows / 2, l.window.columns / 2}, 1};
+  const Tensor x = filled(s, {l.n, l.size, l.size, l.c}), w = filled(s, {l.k, l.window.rows, l.window.columns, l.c});
+  const Tensor y = filled(s, {l.n, g.rows(l.size, l.window.rows), g.columns(l.size, l.window.columns), l.k});
   Case c;
   // The weight's version is unknown, so it is packed at each run: a step changes it anyway.
   if (d == Direction::kForward)
@@ -66,7 +89,8 @@ std::vector<Row> convolution_rows() {
   for (const Layer& l : kLayers)
     for (const Direction d : kDirections)
       rows.push_back({str("conv2d/", l.n, "x", l.size, "x", l.size, "x", l.c, "_to_", l.k,
-                          l.stride == 1 ? "" : "_stride_2", "/", text(d)),
+                          l.stride == 1 ? "" : str("_stride_", l.stride),
+                          l.window == ByAxis(3) ? "" : str("_window_", text(l.window)), "/", text(d)),
                       [l, d](const Stream& s) { return convolution(s, l, d); }});
   return rows;
 }
