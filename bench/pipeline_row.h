@@ -19,7 +19,7 @@ struct Subject {
   int64_t samples = 16;  // of a micro-batch
   int64_t side = 32, classes = 10;
   bool adam = false;
-  std::vector<Device> devices;  // two
+  std::vector<Device> devices{};  // two
 };
 
 struct RowPlan {
