@@ -93,6 +93,14 @@ Var attention(Ctx& c, const Var& qkv, const Tensor& mask, const AttentionSpec& s
 /// The same with the keys and values of another sequence: q [B, T, d], kv [B, S, 2 d], mask [B, S] -> [B, T, d].
 Var attention(Ctx& c, const Var& q, const Var& kv, const Tensor& mask, const AttentionSpec& spec);
 
+struct BahdanauParams {
+  Param v, scale, b;  // [H], [1], [H]
+};
+/// Additive attention (kernels/bahdanau.h): q [Q, B, H], keys [S, B, H], memory [S, B, M] -> [Q, B, M]. mask [S, B] u8
+/// as above. The weights [Q, B, S] f32 are appended to c.attention where that is set.
+Var bahdanau_attention(Ctx& c, const Var& q, const Var& keys, const Var& memory, const Tensor& mask,
+                       const BahdanauParams& p);
+
 // ---- pooling over NHWC ----
 struct Pool2dSpec {
   int window = 2, stride = 2, padding = 0;
@@ -109,14 +117,16 @@ Var as_rows(Ctx& c, const Var& x);
 Var image_tokens(Ctx& c, const Var& x);
 /// x [T, ...] -> [...]: the last of its first dimension.
 Var last_step(Ctx& c, const Var& x);
+/// x [M, N, D] -> [N, M, D]: between batch-major and time-major.
+Var swap_axes(Ctx& c, const Var& x);
 /// Up to six values of equal rows side by side: [..., c0], [..., c1], ... -> [..., c0 + c1 + ...].
 Var concat(Ctx& c, const std::vector<Var>& parts);
 /// a + b, equal shapes.
 Var add(Ctx& c, const Var& a, const Var& b);
 
 /// Zeroes with probability p in training and scales the rest by 1 / (1 - p). `path` is the hash of the op's path.
-/// The first dimension counts samples.
-Var dropout(Ctx& c, const Var& x, float p, uint64_t path);
+/// Dimension `axis` counts samples: 0, or 1 of a time-major x.
+Var dropout(Ctx& c, const Var& x, float p, uint64_t path, int axis = 0);
 /// residual + dropout(x), equal shapes, in one pass.
 Var dropout(Ctx& c, const Var& x, const Var& residual, float p, uint64_t path);
 

@@ -130,6 +130,7 @@ struct Ctx {
   bool training = false;
   Replay* replay = nullptr;                   // while a part runs that will run again
   std::vector<Tensor>* indicators = nullptr;  // layers with a weight rule append their learning indicators, f32 [rows]
+  std::vector<Tensor>* attention = nullptr;   // additive attention appends its weights, f32 [Q, B, S]
 
   Tensor empty(Shape shape, DType dtype = DType::kF32, MemoryTag tag = MemoryTag::kActivations) const {
     return Tensor::empty(stream, shape, dtype, tag);

@@ -26,21 +26,32 @@ struct DropoutFn final : Function {
   kernels::Dropout settings;
 };
 
-}  // namespace
-
-Var dropout(Ctx& c, const Var& x, float p, uint64_t path) {
-  return c.training && p != 0.0f ? dropout(c, x, Var(), p, path) : x;
+kernels::Dropout settings_of(const Ctx& c, float p, uint64_t path, int axis) {
+  return {.x = {},
+          .y = {},
+          .p = p,
+          .key = c.rng.key(RngPurpose::kDropout, path),
+          .sample_base = c.rng.sample_base,
+          .axis = axis};
 }
 
-Var dropout(Ctx& c, const Var& x, const Var& residual, float p, uint64_t path) {
-  if (!c.training || p == 0.0f) return add(c, residual, x);
-  const kernels::Dropout settings{
-      .x = {}, .y = {}, .p = p, .key = c.rng.key(RngPurpose::kDropout, path), .sample_base = c.rng.sample_base};
+/// residual may be undefined.
+Var record_dropout(Ctx& c, const Var& x, const Var& residual, const kernels::Dropout& settings) {
   Tensor y = apply(settings, x.value, residual.value, c.empty(x.shape(), x.value.dtype()), c.stream);
   if (!c.recording({x, residual}, false)) return {y};
   auto f = std::make_unique<DropoutFn>();
   f->settings = settings;
   return c.tape->record(std::move(f), y, {x, residual}, false);
+}
+
+}  // namespace
+
+Var dropout(Ctx& c, const Var& x, float p, uint64_t path, int axis) {
+  return c.training && p != 0.0f ? record_dropout(c, x, {}, settings_of(c, p, path, axis)) : x;
+}
+Var dropout(Ctx& c, const Var& x, const Var& residual, float p, uint64_t path) {
+  if (!c.training || p == 0.0f) return add(c, residual, x);
+  return record_dropout(c, x, residual, settings_of(c, p, path, 0));
 }
 
 }  // namespace sluice

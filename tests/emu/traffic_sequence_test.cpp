@@ -9,6 +9,7 @@
 #include "kernels/masked_mean.h"
 #include "kernels/positional_encoding.h"
 #include "kernels/slice_tokens.h"
+#include "kernels/swap_axes.h"
 #include "kernels/token_mask.h"
 #include "kernels/transpose_ids.h"
 #include "kernels/transpose_tokens.h"
@@ -63,6 +64,7 @@ TEST_P(SequenceTrafficTest, TokensOfImages) {
   const Tensor x = random({kSamples, kLength, kCols}), turned = empty({kSamples, kCols, kLength});
   const Tensor y = random({kSamples, kLength + 1, kCols}, 2), positions = floats({kLength + 1, kCols}, 3);
   const Tensor token = floats({kCols}, 4);
+  expect_traffic(kernels::SwapAxes{.x = x.cref(), .y = empty({kLength, kSamples, kCols}).ref()});
   expect_traffic(kernels::TransposeTokens{.x = x.cref(), .y = turned.ref()});
   expect_traffic(kernels::TransposeTokens{.x = x.cref(), .residual = turned.cref(), .y = turned.ref()});
   expect_traffic(kernels::SliceTokens{.x = y.cref(), .y = x.ref(), .first = 1});

@@ -67,6 +67,40 @@ TEST_P(DropoutTest, MicroBatchesDrawWhatTheWholeBatchDraws) {
   EXPECT_EQ(to_double(s, x), to_double(s, whole));
 }
 
+/// Element e of step t of a sample draws as element e of a batch-major row does, from counters t 2^40 further on.
+TEST_P(DropoutTest, TimeMajorSequencesDrawByStepAndSample) {
+  const Stream s(device());
+  const Tensor x = random(s, {5, 6, 77}, 1, 1, 2);
+  const Guarded whole(s, {5, 6, 77});
+  const kernels::Dropout call{.x = x.cref(), .y = whole.ref(), .p = 0.5f, .key = kKey, .sample_base = 10, .axis = 1};
+  launch(call, s);
+  whole.check();
+  const std::vector<double> in = to_double(s, x), all = to_double(s, whole.tensor());
+  for (int64_t i = 0; i < int64_t(all.size()); ++i) {
+    const int64_t t = i / (6 * 77), sample = i / 77 % 6, e = i % 77;
+    const uint64_t counter = uint64_t(t) * 1099511627776u + uint64_t((e / 64) * 16 + e % 16);
+    const bool stays = double(philox(kKey, counter, uint64_t(10 + sample)).v[(e % 64) / 16] >> 8) / 16777216.0 >= 0.5;
+    ASSERT_EQ(all[size_t(i)], stays ? 2 * in[size_t(i)] : 0.0) << i;
+  }
+  kernels::Dropout part = call;  // fewer steps of the last four samples, as a micro-batch of its own
+  std::vector<double> expected, some;
+  for (int64_t t = 0; t < 3; ++t)
+    for (int64_t e = 2 * 77; e < 6 * 77; ++e) {
+      expected.push_back(all[size_t(t * 6 * 77 + e)]);
+      some.push_back(in[size_t(t * 6 * 77 + e)]);
+    }
+  Tensor micro = Tensor::empty(s, {3, 4, 77});
+  micro.assign<float>(s, std::vector<float>(some.begin(), some.end()));
+  part.x = part.y = micro.ref();
+  part.sample_base = 12;
+  launch(part, s);
+  EXPECT_EQ(to_double(s, micro), expected);
+  check_gradients(s, Init(), {random(s, {5, 3, 7}, 1)},
+                  [](Ctx& c, const std::vector<Var>& v) { return dropout(c, v[0], 0.4f, path_hash("drop"), 1); });
+  part.axis = 2;
+  EXPECT_THROW(launch(part, s), ShapeError);
+}
+
 TEST_P(DropoutTest, WrongShapesAndProbabilitiesAreRefused) {
   const Stream s(device());
   const Tensor x = random(s, {2, 3}, 1), y = random(s, {3, 2}, 1), half = random(s, {2, 3}, 1, -1, 1, DType::kBF16);
