@@ -1,4 +1,4 @@
-// Declares the parameters of both directions.
+// Declares the parameters of LSTMs.
 #include "layers/lstm.h"
 
 #include <cmath>
@@ -18,6 +18,8 @@ LstmParams declare(const Init& init, int64_t in, int64_t hidden) {
 }
 
 }  // namespace
+
+Lstm::Lstm(const Init& init, int64_t in, int64_t hidden) : params_(declare(init, in, hidden)) {}
 
 BiLstm::BiLstm(const Init& init, int64_t in, int64_t hidden)
     : params_{declare(init.scope("forward"), in, hidden), declare(init.scope("reverse"), in, hidden)} {}

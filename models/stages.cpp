@@ -47,20 +47,28 @@ StageOutput BackpropStage::forward(Ctx& c, const Bundle& feed, const Bundle& in,
   if (!at_.last) return {.out = std::move(s), .losses = {}};
   if (targets_ == TargetKind::kTokens) return {.out = {}, .losses = {token_loss(c, head(c, s), feed, loss_weight)}};
   const size_t labels = feed.size() - (loss_.mixed ? 3 : 1);
-  ClassTargets targets = feed[labels].value;
-  targets.smoothing = loss_.smoothing;
+  const Var logits = head(c, s);
+  ClassTargets targets = smoothed(feed[labels].value, logits.shape().cols());
   if (loss_.mixed) {
     targets.labels2 = feed[labels + 1].value;
     targets.share = feed[labels + 2].value;
   }
-  return {.out = {}, .losses = {softmax_cross_entropy(c, head(c, s), targets, loss_weight)}};
+  return {.out = {}, .losses = {softmax_cross_entropy(c, logits, targets, loss_weight)}};
+}
+
+/// 1 - s on the label and s / K on each of all K classes are 1 - t and t / (K - 1) on each other one, t = s (K - 1) /
+/// K.
+ClassTargets BackpropStage::smoothed(const Tensor& labels, int64_t classes) const {
+  ClassTargets targets = labels;
+  targets.smoothing = loss_.smoothing;
+  if (loss_.uniform) targets.smoothing *= float(classes - 1) / float(classes);
+  if (!loss_.uniform && targets_ == TargetKind::kTokens) targets.unsmoothed = 0;
+  return targets;
 }
 
 Var BackpropStage::token_loss(Ctx& c, const Var& logits, const Bundle& feed, float loss_weight) const {
   const auto rows = [](const Var& v) { return v.value.reshape({v.value.numel()}); };
-  ClassTargets targets = rows(feed.back());
-  targets.smoothing = loss_.smoothing;
-  targets.unsmoothed = 0;
+  const ClassTargets targets = smoothed(rows(feed.back()), logits.shape().cols());
   return softmax_cross_entropy(c, logits, targets, loss_weight, rows(feed[feed.size() - 2]));
 }
 

@@ -24,15 +24,16 @@ struct StagePosition {
 
 /// What the logits of a network that is trained end to end are compared with, beside the labels.
 struct ClassLoss {
-  float smoothing = 0;  // what a label gives up to all other classes
-  bool mixed = false;   // samples are mixed: the feed has "labels2" [B] i32 and "share" [B] f32, that of "labels"
+  float smoothing = 0;   // what a label gives up to all other classes
+  bool uniform = false;  // to all classes alike, itself and padding too, as in GNMT
+  bool mixed = false;    // samples are mixed: the feed has "labels2" [B] i32 and "share" [B] f32, that of "labels"
 };
 
 /// What the logits of a network that is trained end to end are of.
 enum class TargetKind {
   kClasses,  // samples: [B, classes], "labels" [B]
   kTokens    // tokens of sequences: [B T, words], "labels" [B, T], padded with 0, and their "weights" [B, T] f32 in the
-             // loss, 0 of padding; smoothing gives padding nothing
+             // loss, 0 of padding; smoothing gives padding nothing unless it is uniform
 };
 
 /// A slice f of a network trained end to end. The first takes f's values from the feed; the last reads "labels" and
@@ -53,6 +54,8 @@ class BackpropStage final : public StageBody {
 
  private:
   Var token_loss(Ctx& c, const Var& logits, const Bundle& feed, float loss_weight) const;
+  /// With what `classes` of them get of it.
+  ClassTargets smoothed(const Tensor& labels, int64_t classes) const;
 
   BlockPtr f_;
   StagePosition at_;

@@ -1,9 +1,11 @@
-// Every network of text and of patches, with auxiliary activations too, ResNet-18 and the translator train to the same
+// Every network of text and of patches, with auxiliary activations too, ResNet-18 and the translators train to the same
 // weights in every mode of associated learning and under every synchronous schedule, bit for bit, dropout on, in f32
 // and bf16.
 #include <map>
 
 #include "models/auxiliary_resnet.h"
+#include "models/gnmt.h"
+#include "models/residual_lstm.h"
 #include "models/resnet.h"
 #include "models/text.h"
 #include "models/translation.h"
@@ -101,6 +103,14 @@ void add_translators(std::vector<Network>& all, DType dtype) {
   }
 }
 
+void add_recurrent_networks(std::vector<Network>& all, DType dtype) {
+  const GnmtConfig translator{
+      .source_vocabulary = 30, .target_vocabulary = 30, .hidden = 8, .dropout = 0.3f, .dtype = dtype};
+  all.push_back({"gnmt", [=] { return cut(gnmt(translator)); }, nullptr, nullptr, Input::kPairs});
+  const ResidualLstmConfig text{.vocabulary = 30, .classes = kClasses, .width = 8, .dtype = dtype};
+  all.push_back({"residual lstm", [=] { return cut(residual_lstm(text)); }, nullptr, nullptr});
+}
+
 std::vector<Network> networks(Where where, DType dtype = DType::kF32) {
   const TextConfig text{.vocabulary = 30,
                         .classes = kClasses,
@@ -127,6 +137,7 @@ std::vector<Network> networks(Where where, DType dtype = DType::kF32) {
   add_patch_networks(all, dtype);
   add_auxiliary_resnets(all, dtype);
   add_translators(all, dtype);
+  add_recurrent_networks(all, dtype);
   all.push_back({"resnet18", [=] { return resnet18_backprop(resnet); }, [=] { return resnet18_associated(resnet); },
                  [=] { return resnet18_contrastive(resnet); }, Input::kImages});
   return all;
