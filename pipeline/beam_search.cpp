@@ -3,7 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <optional>
+#include <utility>
 
 #include "engine/error.h"
 #include "pipeline/inference.h"
@@ -23,6 +24,13 @@ bool has_port(const std::vector<Port>& ports, const char* name) {
 struct Hypothesis {
   std::vector<int32_t> tokens;
   double score = 0;
+  std::vector<double> covered{};  // the attention that each source token got; only where it counts
+};
+
+/// What the network says of the next token of each row: log probabilities [rows, words] and, where it counts, the
+/// attention that the row pays to its source's tokens [rows, source].
+struct Prediction {
+  std::vector<float> log_p, attention;
 };
 
 /// Rows of ids, padded with 0 on the right.
@@ -42,7 +50,7 @@ Padded padded(const std::vector<std::vector<int32_t>>& rows) {
 /// The network as a search sees it: sources in, then log probabilities of what comes next.
 class Translator {
  public:
-  explicit Translator(const std::vector<StagePtr>& stages) : stages_(stages) {
+  Translator(const std::vector<StagePtr>& stages, bool attends) : stages_(stages), attends_(attends) {
     while (decoder_ < stages.size() && has_port(stages[decoder_]->body->out_ports(), "target")) ++decoder_;
     if (decoder_ == 0 || decoder_ == stages.size())
       throw ConfigError("beam search: no stage takes 'target' and decodes it, expected an encoder-decoder network");
@@ -61,8 +69,8 @@ class Translator {
     encoded_ = handed_on(*stages_[decoder_ - 1]->body, *stages_[decoder_]->body, x);
   }
 
-  /// Log probabilities of the token behind each of `rows`, all of one length; row i belongs to source of[i].
-  std::vector<float> next(const std::vector<std::vector<int32_t>>& rows, const std::vector<int32_t>& of) {
+  /// Of the token behind each of `rows`, all of one length; row i belongs to source of[i].
+  Prediction next(const std::vector<std::vector<int32_t>>& rows, const std::vector<int32_t>& of) {
     Stage& before = *stages_[decoder_ - 1];
     Ctx encoder = inference_ctx(before);
     const Tensor index = Tensor::from<int32_t>(before.stream, of, {int64_t(of.size())});
@@ -72,7 +80,10 @@ class Translator {
     for (size_t i = 0; i < encoded_.size(); ++i)
       x.push_back({ports[i].name == "target" ? Tensor::from<int32_t>(before.stream, prefix.ids, prefix.shape)
                                              : select_rows(encoder, encoded_[i].value, index, ports[i].batch_axis)});
+    Prediction result;
+    if (attends_) attention_.emplace();
     x = through(decoder_, stages_.size(), std::move(x), before.stream);
+    if (attends_) result.attention = newest_attention(int64_t(rows[0].size()) - 1);
     Stage& last = *stages_.back();
     Ctx c = inference_ctx(last);
     std::vector<int32_t> newest;
@@ -80,7 +91,8 @@ class Translator {
       newest.push_back(int32_t(int64_t(i) * prefix.shape[1] + int64_t(rows[i].size()) - 1));
     const Tensor which = Tensor::from<int32_t>(last.stream, newest, {int64_t(newest.size())});
     const Var logits = last.body->head(c, {{select_rows(c, x[0].value, which, 0)}});
-    return log_softmax(c, logits).value.to_vector<float>(last.stream);
+    result.log_p = log_softmax(c, logits).value.to_vector<float>(last.stream);
+    return result;
   }
 
  private:
@@ -91,20 +103,45 @@ class Translator {
       if (i > begin) x = handed_on(*stages_[i - 1]->body, *s.body, x);
       for (Var& v : x) v = {moved(v.value, from, s.stream)};
       Ctx c = inference_ctx(s);
+      std::vector<Tensor> weights;
+      if (attention_) c.attention = &weights;
       x = s.body->infer(c, x);
+      for (Tensor& w : weights) attention_->push_back({std::move(w), s.stream});
       from = s.stream;
     }
     return x;
   }
+  /// Of the queries at `position`.
+  std::vector<float> newest_attention(int64_t position) {
+    const std::vector<Attention> all = std::exchange(attention_, std::nullopt).value();
+    if (all.size() != 1)
+      throw ConfigError(str("beam search: a coverage penalty with ", all.size(),
+                            " additive attentions in the network, expected one, as gnmt8 has"));
+    return all[0].weights.rows(position, 1).to_vector<float>(all[0].stream);
+  }
+
+  struct Attention {
+    Tensor weights;  // [queries, rows, source]
+    Stream stream;
+  };
 
   const std::vector<StagePtr>& stages_;
-  size_t decoder_ = 0;  // the first stage that does not hand the target on
-  Bundle encoded_;      // what that stage takes
+  const bool attends_;                               // whether attention is asked for
+  size_t decoder_ = 0;                               // the first stage that does not hand the target on
+  Bundle encoded_;                                   // what that stage takes
+  std::optional<std::vector<Attention>> attention_;  // while the decoder runs
 };
 
-/// The sequences of one source.
+/// The sequences of one source; the live ones best first.
 struct Beam {
   std::vector<Hypothesis> live{{}}, ended{};
+
+  /// What grows only becomes less likely.
+  bool done(size_t width) const {
+    return ended.size() >= width && std::any_of(ended.begin(), ended.end(), [&](const Hypothesis& h) {
+             return live.empty() || live[0].score <= h.score;
+           });
+  }
 };
 
 class BeamSearch {
@@ -116,7 +153,7 @@ class BeamSearch {
     rows.clear();
     of.clear();
     for (size_t i = 0; i < beams_.size(); ++i) {
-      if (int(beams_[i].ended.size()) >= options_.beam) continue;
+      if (beams_[i].done(size_t(options_.beam))) continue;
       for (const Hypothesis& h : beams_[i].live) {
         rows.push_back({options_.begin});
         rows.back().insert(rows.back().end(), h.tokens.begin(), h.tokens.end());
@@ -126,12 +163,14 @@ class BeamSearch {
     return !rows.empty() && int64_t(rows[0].size()) <= options_.max_len;
   }
 
-  /// Takes the log probabilities of the rows that open() gave.
-  void grow(const std::vector<float>& log_p, const std::vector<int32_t>& of) {
-    const size_t words = log_p.size() / of.size();
+  /// Takes what the network says of the rows that open() gave.
+  void grow(const Prediction& next, const std::vector<int32_t>& of) {
+    const size_t words = next.log_p.size() / of.size(), source_tokens = next.attention.size() / of.size();
     for (size_t row = 0; row < of.size();) {
       Beam& beam = beams_[size_t(of[row])];
-      grow(beam, log_p.data() + row * words, words);
+      for (size_t h = 0; source_tokens > 0 && h < beam.live.size(); ++h)
+        cover(beam.live[h], next.attention.data() + (row + h) * source_tokens, source_tokens);
+      grow(beam, next.log_p.data() + row * words, words);
       const int32_t source = of[row];
       while (row < of.size() && of[row] == source) ++row;
     }
@@ -154,8 +193,16 @@ class BeamSearch {
     if (a.score != b.score) return a.score > b.score;
     return a.from != b.from ? a.from < b.from : a.token < b.token;
   }
+  static void cover(Hypothesis& h, const float* attention, size_t source_tokens) {
+    h.covered.resize(source_tokens, 0.0);
+    for (size_t k = 0; k < source_tokens; ++k) h.covered[k] += double(attention[k]);
+  }
   double normalised(const Hypothesis& h) const {
-    return h.score / std::pow((5.0 + double(h.tokens.size() + 1)) / 6.0, double(options_.length_penalty));
+    double coverage = 0;
+    for (const double c : h.covered)
+      if (c > 0) coverage += std::log(std::min(1.0, c));
+    return h.score / std::pow((5.0 + double(h.tokens.size() + 1)) / 6.0, double(options_.length_penalty)) +
+           double(options_.coverage_penalty) * coverage;
   }
 
   /// The `count` best continuations of all live sequences, best first.
@@ -175,14 +222,14 @@ class BeamSearch {
     const auto width = size_t(options_.beam);
     std::vector<Hypothesis> live;
     for (const Candidate& c : candidates(beam, log_p, words, 2 * width)) {
-      Hypothesis next{beam.live[c.from].tokens, c.score};
+      Hypothesis next{beam.live[c.from].tokens, c.score, beam.live[c.from].covered};
       if (c.token == options_.end) {
-        if (beam.ended.size() < width) beam.ended.push_back(std::move(next));
-      } else if (live.size() < width) {
+        beam.ended.push_back(std::move(next));
+      } else {
         next.tokens.push_back(c.token);
         live.push_back(std::move(next));
       }
-      if (live.size() == width || beam.ended.size() == width) break;  // what follows is less likely
+      if (live.size() == width) break;  // what follows is less likely
     }
     beam.live = std::move(live);
     if (beam.live.empty() && beam.ended.empty()) beam.ended.push_back({});  // no token to choose from
@@ -200,11 +247,13 @@ std::vector<std::vector<int32_t>> beam_search(const std::vector<StagePtr>& stage
   if (options.beam < 1 || options.max_len < 1)
     throw ConfigError(
         str("beam search: beam ", options.beam, " and max_len ", options.max_len, ", expected at least 1"));
+  if (!(options.coverage_penalty >= 0.0f))
+    throw ConfigError(str("beam search: a coverage penalty of ", options.coverage_penalty, ", expected at least 0"));
   for (const auto& s : sources)
     if (s.empty()) throw ConfigError("beam search: a source without tokens, expected at least one");
   std::vector<std::vector<int32_t>> results, rows;
   if (sources.empty()) return results;
-  Translator network(stages);
+  Translator network(stages, options.coverage_penalty != 0);
   network.encode(sources, options.begin);
   BeamSearch search(options, sources.size());
   for (std::vector<int32_t> of; search.open(rows, of);) search.grow(network.next(rows, of), of);

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <map>
 
+#include "models/gnmt.h"
 #include "models/translation.h"
 #include "pipeline/evaluate.h"
+#include "pipeline/inference.h"
 #include "tests/pipeline/net.h"
 #include "tests/support/support.h"
 
@@ -57,9 +59,10 @@ TranslationConfig small() {
           .dropout = 0};
 }
 
-Trained trained(Where where, int64_t steps) {
-  Trained t = make_trained(translation_backprop(small()),
-                           {.schedule = "one_f_one_b", .placement = {0, 0, 1, 1}, .mbs = 1, .where = where});
+/// A network of four stages.
+Trained trained(Where where, int64_t steps, std::vector<StageNet> nets = translation_backprop(small())) {
+  Trained t =
+      make_trained(std::move(nets), {.schedule = "one_f_one_b", .placement = {0, 0, 1, 1}, .mbs = 1, .where = where});
   RunOptions o = run_options(steps, kBatch);
   o.feed = turned_feed();
   execute(t.pipeline, o);
@@ -107,10 +110,8 @@ double log_p(const Trained& t, const std::vector<int32_t>& source, const std::ve
   return sum;
 }
 
-TEST_P(BeamSearchTest, AWideBeamFindsTheLikeliestOfAllSequences) {
-  const Trained t = trained(GetParam(), 5);  // has learned little: no sequence stands out
-  const std::vector<int32_t> source{5, 6, 4};
-  const float alpha = 0.6f;
+/// All sequences of up to two tokens.
+std::vector<std::vector<int32_t>> sequences() {
   std::vector<std::vector<int32_t>> all{{}};
   for (size_t from = 0, length = 0; length < 2; ++length) {
     const size_t count = all.size();
@@ -121,10 +122,17 @@ TEST_P(BeamSearchTest, AWideBeamFindsTheLikeliestOfAllSequences) {
         all.back().push_back(w);
       }
   }
+  return all;
+}
+
+TEST_P(BeamSearchTest, AWideBeamFindsTheLikeliestOfAllSequences) {
+  const Trained t = trained(GetParam(), 5);  // has learned little: no sequence stands out
+  const std::vector<int32_t> source{5, 6, 4};
+  const float alpha = 0.6f;
   std::vector<int32_t> best, best_word;
   double most = -1e300, most_word = -1e300;
   const bool few = GetParam() != Where::kCpu;  // of an emulated GPU
-  for (const std::vector<int32_t>& tokens : all) {
+  for (const std::vector<int32_t>& tokens : sequences()) {
     if (tokens.size() == 1 || tokens.empty()) {  // greedy: the likeliest first token, or the end
       const double score = log_p(t, source, tokens, tokens.empty());
       if (score > most_word) most_word = score, best_word = tokens;
@@ -139,6 +147,61 @@ TEST_P(BeamSearchTest, AWideBeamFindsTheLikeliestOfAllSequences) {
     EXPECT_EQ(beam_search(t.pipeline.stages, {source}, wide)[0], best);
   }
   EXPECT_EQ(beam_search(t.pipeline.stages, {source}, {.max_len = 1})[0], best_word);
+}
+
+/// The sum over source tokens of log(min(1, the attention that they got)) by the network itself, from one pass over
+/// the tokens.
+double coverage(const Trained& t, const std::vector<int32_t>& source, const std::vector<int32_t>& tokens) {
+  std::vector<int32_t> target{2};
+  target.insert(target.end(), tokens.begin(), tokens.end());
+  const std::vector<StagePtr>& stages = t.pipeline.stages;
+  const auto row = [&](const std::vector<int32_t>& ids) {
+    return Tensor::from<int32_t>(stages[0]->stream, ids, {1, int64_t(ids.size())});
+  };
+  Bundle x{{row(source)}, {row(target)}};
+  std::vector<double> sums(source.size(), 0.0);
+  for (size_t i = 0; i < stages.size(); ++i) {
+    Stage& s = *stages[i];
+    if (i > 0) x = handed_on(*stages[i - 1]->body, *s.body, x);
+    for (Var& v : x) v = {moved(v.value, stages[i == 0 ? 0 : i - 1]->stream, s.stream)};
+    Ctx c = inference_ctx(s);
+    std::vector<Tensor> weights;
+    c.attention = &weights;
+    x = s.body->infer(c, x);
+    for (const Tensor& w : weights) {
+      const std::vector<double> all = to_double(s.stream, w);  // [target, 1, source]
+      for (size_t k = 0; k < all.size(); ++k) sums[k % sums.size()] += all[k];
+    }
+  }
+  double sum = 0;
+  for (const double a : sums) sum += std::log(std::min(1.0, a));
+  return sum;
+}
+
+TEST_P(BeamSearchTest, CoverageDecidesAmongResultsWhereItIsAskedFor) {
+  const UnitNet net = gnmt({.source_vocabulary = kWords, .target_vocabulary = kWords, .hidden = 16, .dropout = 0});
+  const Trained t = trained(GetParam(), 5, cut(net));
+  const std::vector<int32_t> source{5, 6, 4};
+  for (const float beta : {0.0f, 0.1f, 3.0f}) {
+    if (GetParam() != Where::kCpu && beta != 0.1f) continue;  // an emulated GPU takes its time
+    SCOPED_TRACE(beta);
+    const std::vector<int32_t> found =
+        beam_search(t.pipeline.stages, {source}, {.beam = 100, .max_len = 3, .coverage_penalty = beta})[0];
+    if (GetParam() != Where::kCpu) continue;
+    std::vector<int32_t> best;
+    double most = -1e300;
+    for (const std::vector<int32_t>& tokens : sequences()) {
+      const double score = log_p(t, source, tokens, true) / std::pow((5.0 + double(tokens.size() + 1)) / 6.0, 0.6) +
+                           double(beta) * coverage(t, source, tokens);
+      if (score > most) most = score, best = tokens;
+    }
+    EXPECT_EQ(found, best);
+    EXPECT_EQ(best.size(), beta < 1 ? 0u : 2u) << "a strong penalty asks for longer results";
+  }
+  const Trained other = trained(GetParam(), 0);
+  EXPECT_THAT([&] { beam_search(other.pipeline.stages, {source}, {.coverage_penalty = 0.1f}); },
+              testing::ThrowsMessage<ConfigError>(testing::HasSubstr("0 additive attentions")));
+  EXPECT_THROW(beam_search(t.pipeline.stages, {source}, {.coverage_penalty = -1}), ConfigError);
 }
 
 TEST_P(BeamSearchTest, BadOptionsSourcesAndNetworksAreRefused) {
