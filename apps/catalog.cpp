@@ -4,6 +4,7 @@
 #include "apps/run_dir.h"
 #include "data/image_folder.h"
 #include "data/text_files.h"
+#include "data/wmt16.h"
 #include "engine/rng.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"
@@ -52,14 +53,18 @@ TrainingData numbered(const RunConfig& c, Load&& load) {
           .vocabulary = share(std::move(split.vocabulary))};
 }
 
-TrainingData pairs(const RunConfig& c, const char* set) {
-  ParallelSplit split = load_translation(c.data_dir, set,
-                                         {.to_english = c.language_direction == "G2E",
-                                          .pieces = c.pieces,
-                                          .max_len = with_network_defaults(c).max_len,
-                                          .bucket = c.faithful ? 1 : 8,
-                                          .faithful = c.faithful,
-                                          .cache = data_home()});
+ParallelOptions pair_options(const RunConfig& c) {
+  return {.to_english = c.language_direction == "G2E",
+          .pieces = c.pieces,
+          .max_len = with_network_defaults(c).max_len,
+          .bucket = c.faithful ? 1 : 8,
+          .token_weights = is_gnmt(c)   ? TokenWeights::kSentences
+                           : c.faithful ? TokenWeights::kPositions
+                                        : TokenWeights::kMean,
+          .cache = data_home()};
+}
+
+TrainingData pairs(ParallelSplit split) {
   return {.train = share(std::move(split.train)),
           .test = share(std::move(split.test)),
           .validation = share(std::move(split.validation)),
@@ -123,9 +128,12 @@ const std::vector<DataEntry>& data_sets() {
       {"csv", "train.csv and, unless one fifth of it is to be kept for tests, test.csv", any_csv},
       {"imdb", "\"IMDB Dataset.csv\" or the folders of aclImdb", text<load_imdb>},
       {"debian-pairs", "what `sluice data fetch debian-pairs` wrote: English and German sentences",
-       [](const RunConfig& c) { return pairs(c, "debian"); }},
+       [](const RunConfig& c) { return pairs(load_translation(c.data_dir, "debian", pair_options(c))); }},
       {"iwslt", "{de_en,en_de}_iwslt_{train,val,test}_cache.csv, lines of the two languages in turn",
-       [](const RunConfig& c) { return pairs(c, "iwslt"); }}};
+       [](const RunConfig& c) { return pairs(load_translation(c.data_dir, "iwslt", pair_options(c))); }},
+      {"wmt16",
+       "vocab.bpe.32000, and train, newstest_dev and newstest2014 .tok[.clean].bpe.32000 and newstest2014, .en and .de",
+       [](const RunConfig& c) { return pairs(load_wmt16(c.data_dir, pair_options(c))); }}};
   return table;
 }
 

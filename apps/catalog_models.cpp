@@ -5,7 +5,9 @@
 #include "data/parallel.h"
 #include "data/text.h"
 #include "models/auxiliary_resnet.h"
+#include "models/gnmt.h"
 #include "models/image_networks.h"
+#include "models/residual_lstm.h"
 #include "models/resnet.h"
 #include "models/text.h"
 #include "models/translation.h"
@@ -189,13 +191,36 @@ TextConfig text_config(const RunConfig& c, const SampleSource& train) {
           .faithful = c.faithful};
 }
 
+std::vector<StageNet> residual_lstm_of(const RunConfig& c, const SampleSource& train) {
+  const TextDataset& data = texts_of(c, train);
+  return cut(residual_lstm({.vocabulary = data.vocabulary_size,
+                            .classes = data.classes(),
+                            .width = scaled(128, c.width),
+                            .dtype = dtype_of(c),
+                            .faithful = c.faithful}));
+}
+
+const ParallelDataset& pairs_of(const RunConfig& c, const SampleSource& train) {
+  if (const auto* pairs = dynamic_cast<const ParallelDataset*>(&train)) return *pairs;
+  throw ConfigError(str("model='", c.model, "' takes pairs of sentences, and data='", c.data, "' holds none"));
+}
+
+template <int Layers>
+std::vector<StageNet> recurrent_translator(const RunConfig& c, const SampleSource& train) {
+  const ParallelDataset& pairs = pairs_of(c, train);
+  return cut(gnmt({.source_vocabulary = pairs.source_vocabulary,
+                   .target_vocabulary = pairs.target_vocabulary,
+                   .hidden = translator_width(c),
+                   .layers = Layers,
+                   .dropout = float(c.dropout),
+                   .dtype = dtype_of(c)}));
+}
+
 std::vector<StageNet> translator(const RunConfig& c, const SampleSource& train) {
-  const auto* pairs = dynamic_cast<const ParallelDataset*>(&train);
-  if (pairs == nullptr)
-    throw ConfigError(str("model='", c.model, "' takes pairs of sentences, and data='", c.data, "' holds none"));
+  const ParallelDataset& pairs = pairs_of(c, train);
   const int64_t width = translator_width(c);
-  return translation_backprop({.source_vocabulary = pairs->source_vocabulary,
-                               .target_vocabulary = pairs->target_vocabulary,
+  return translation_backprop({.source_vocabulary = pairs.source_vocabulary,
+                               .target_vocabulary = pairs.target_vocabulary,
                                .width = width,
                                .inner = 4 * width,
                                .heads = int(c.n_heads),
@@ -308,6 +333,9 @@ const std::vector<ModelEntry>& models() {
       {"transformer", "scpl", "associated", text_contrastive<transformer_contrastive>},
       {"transformer_base", "bp", "backprop", translator},
       {"transformer_big", "bp", "backprop", translator},
+      {"residual_lstm", "bp", "backprop", residual_lstm_of},
+      {"gnmt8", "bp", "backprop", recurrent_translator<4>},
+      {"gnmt16", "bp", "backprop", recurrent_translator<8>},
   };
   return table;
 }

@@ -135,7 +135,9 @@ RunConfig with_network_defaults(RunConfig c);
 /// Whether the data set's samples are pairs of sentences, and whether the network translates.
 bool has_pairs(const RunConfig& c);
 bool is_translator(const RunConfig& c);
-/// d of a transformer that translates.
+/// The recurrent ones of these.
+bool is_gnmt(const RunConfig& c);
+/// d of a transformer that translates, H of a recurrent network that does.
 int64_t translator_width(const RunConfig& c);
 /// Samples of a micro-batch or, with batch_tokens, tokens: never fewer than it has samples.
 int64_t micro_batch_size(const RunConfig& c);

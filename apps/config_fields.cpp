@@ -34,7 +34,8 @@ std::vector<ConfigField> update_fields() {
        "one device, of each stage with al and scpl; 0: any",
        &C::clip_grad, true},
       {"weight_decay", "L2 for adam and sgd, decoupled for adamw", &C::weight_decay, true},
-      {"label_smoothing", "bp: what a label gives up to all other classes", &C::label_smoothing, true},
+      {"label_smoothing", "bp: what a label gives up to all other classes; gnmt: to all alike", &C::label_smoothing,
+       true},
   };
 }
 
@@ -81,8 +82,7 @@ std::vector<ConfigField> network_fields() {
       {"csv_header", "data=csv: whether the first line names the columns", &C::csv_header, true},
       {"max_len",
        "text: tokens of a document that are kept; training pairs of sentences with more on a side are left out; 0: "
-       "128, "
-       "100 of pairs",
+       "128, 200 of residual_lstm, 100 of pairs, 48 of wmt16",
        &C::max_len, true},
       {"min_len", "text: training documents with at most so many words are left out", &C::min_len, true},
       {"vocab_size", "text: words that are told apart, padding and unknown words included", &C::vocab_size, true},
@@ -102,8 +102,9 @@ std::vector<ConfigField> network_fields() {
       {"n_heads", "transformers, vit: attention heads; 0: 6 or 12, 8 of transformer_base, 16 of transformer_big",
        &C::n_heads, true},
       {"dropout",
-       "transformers, vit, mlp_mixer, alexnet, inception_v3: share of values that dropout zeroes; below 0: 0.3 of "
-       "transformer and transformer_big, 0.1 of transformer_base, 0.5 of alexnet and inception_v3, else 0",
+       "transformers, gnmt, vit, mlp_mixer, alexnet, inception_v3: share of values that dropout zeroes; below 0: 0.3 of "
+       "transformer and transformer_big, 0.1 of transformer_base, 0.2 of gnmt8 and gnmt16, 0.5 of alexnet and "
+       "inception_v3, else 0",
        &C::dropout, true},
       {"accumulate",
        "al: none: all stages train in all epochs; prefix: one stage more after each share of them; fixed: one stage "
@@ -128,8 +129,8 @@ const std::vector<ConfigField>& config_fields() {
       {
           {"model",
            "network family: vgg, resnet18 to resnet152, vit, mlp_mixer, alexnet, vgg16, googlenet, inception_v3 or "
-           "densenet121 for images; lstm, transformer or bag_of_embeddings for text; transformer_base or "
-           "transformer_big, encoder and decoder, to translate",
+           "densenet121 for images; lstm, residual_lstm, transformer or bag_of_embeddings for text; transformer_base, "
+           "transformer_big, gnmt8 or gnmt16, encoder and decoder, to translate",
            &C::model, true},
           {"rule",
            "bp: end-to-end backprop; al: associated learning, losses of each stage's own; scpl: contrastive ones; ara, "

@@ -4,11 +4,15 @@
 
 namespace sluice {
 
-bool has_pairs(const RunConfig& c) { return c.data == "debian-pairs" || c.data == "iwslt"; }
+bool has_pairs(const RunConfig& c) { return c.data == "debian-pairs" || c.data == "iwslt" || c.data == "wmt16"; }
 
-bool is_translator(const RunConfig& c) { return c.model == "transformer_base" || c.model == "transformer_big"; }
+bool is_gnmt(const RunConfig& c) { return c.model == "gnmt8" || c.model == "gnmt16"; }
 
-int64_t translator_width(const RunConfig& c) { return scaled(c.model == "transformer_big" ? 1024 : 512, c.width); }
+bool is_translator(const RunConfig& c) {
+  return is_gnmt(c) || c.model == "transformer_base" || c.model == "transformer_big";
+}
+
+int64_t translator_width(const RunConfig& c) { return scaled(c.model == "transformer_base" ? 512 : 1024, c.width); }
 
 std::vector<ConfigField> pair_fields() {
   using C = RunConfig;
@@ -37,8 +41,9 @@ void check_pairs(const RunConfig& c) {
         str("validation=", c.validation, ": data=", c.data, " has sentences of its own to validate with, expected 0"));
   if (is_translator(c) && !has_pairs(c))
     throw ConfigError(str("model=", c.model, " translates, and data=", c.data,
-                          " holds no pairs of sentences, expected debian-pairs or iwslt"));
-  if (is_translator(c) && (translator_width(c) % c.n_heads != 0 || translator_width(c) / c.n_heads > 128))
+                          " holds no pairs of sentences, expected debian-pairs, iwslt or wmt16"));
+  if (is_translator(c) && !is_gnmt(c) &&
+      (translator_width(c) % c.n_heads != 0 || translator_width(c) / c.n_heads > 128))
     throw ConfigError(str("width=", c.width, ": ", translator_width(c),
                           " columns do not split into n_heads=", c.n_heads, " heads of at most 128"));
   if (c.batch_tokens == 0) return;

@@ -30,8 +30,8 @@ RunConfig with_network_defaults(RunConfig given) {
              big = c.model == "transformer_big", half = c.model == "alexnet" || c.model == "inception_v3";
   if (c.n_layers == 0) c.n_layers = vit ? 7 : mixer ? 8 : base || big ? 6 : 1;
   if (c.n_heads == 0) c.n_heads = vit ? 12 : base ? 8 : big ? 16 : 6;
-  if (c.dropout < 0) c.dropout = vit || mixer ? 0.0 : base ? 0.1 : half ? 0.5 : 0.3;
-  if (c.max_len == 0) c.max_len = has_pairs(c) ? 100 : 128;
+  if (c.dropout < 0) c.dropout = vit || mixer ? 0.0 : base ? 0.1 : half ? 0.5 : is_gnmt(c) ? 0.2 : 0.3;
+  if (c.max_len == 0) c.max_len = c.data == "wmt16" ? 48 : has_pairs(c) ? 100 : c.model == "residual_lstm" ? 200 : 128;
   return c;
 }
 

@@ -60,7 +60,7 @@ Augmentation augmentation_of(const RunConfig& c, const SampleSource& samples) {
 }
 
 ClassLoss class_loss_of(const RunConfig& c) {
-  return {.smoothing = float(c.label_smoothing), .mixed = mixing_of(c).how != Mixing::kNone};
+  return {.smoothing = float(c.label_smoothing), .uniform = is_gnmt(c), .mixed = mixing_of(c).how != Mixing::kNone};
 }
 
 SettingsAt settings_of(const RunConfig& c, int64_t steps_per_epoch) {

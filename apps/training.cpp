@@ -112,11 +112,10 @@ void Training::set_word_vectors() {
   if (!data_.vocabulary) throw ConfigError(str("word_vec=", config_.word_vec, ": data=", config_.data, " is no text"));
   const WordVectors vectors = read_word_vectors(word_vector_file(config_), *data_.vocabulary,
                                                 {.seed = uint64_t(config_.seed), .faithful = config_.faithful});
-  const std::string path = "stage0.f.embedding.weight";
   Stage& first = *pipeline_.stages[0];
   for (size_t i = 0; i < first.arena.specs().size(); ++i) {
     const ParamSpec& spec = first.arena.specs()[i];
-    if (spec.path != path) continue;
+    if (!spec.path.ends_with("embedding.weight")) continue;
     if (spec.shape != Shape{data_.vocabulary->size(), vectors.dim})
       throw ConfigError(str("word_vec=", config_.word_vec, ": ", data_.vocabulary->size(), " words of width ",
                             vectors.dim, ", the embedding has shape ", spec.shape.text(), "; set embedding_dim"));

@@ -23,7 +23,7 @@ struct TranslateOptions {
 void translate(const TranslateOptions& o) {
   const RunConfig config = saved_config(o.run, o.data_dir, o.devices);
   if (!is_translator(config))
-    throw ConfigError(str(o.run, ": model=", config.model, " does not translate; expected a run of transformer_base"));
+    throw ConfigError(str(o.run, ": model=", config.model, " does not translate; expected a run of a translator"));
   std::vector<std::string> lines;
   for (std::string line; std::getline(std::cin, line);) {
     if (find_invalid_utf8(line) != std::string::npos)
@@ -44,12 +44,18 @@ void add_search_options(CLI::App& command, SearchOptions& o) {
       ->capture_default_str();
   command.add_option("--length-penalty", o.length_penalty, "translators: of the beam; 0 prefers short sentences")
       ->capture_default_str();
+  command
+      .add_option("--coverage-penalty", o.coverage_penalty,
+                  "gnmt: of the beam, for source words that got little attention; 0.1 as published")
+      ->capture_default_str();
 }
 
 void add_translate(CLI::App& app) {
   auto o = std::make_shared<TranslateOptions>();
   CLI::App* command = app.add_subcommand("translate", "Translate the lines of the standard input with a saved run");
-  command->add_option("--run", o->run, "run directory of `sluice train --model transformer_base --out`")->required();
+  command
+      ->add_option("--run", o->run, "run directory of `sluice train --out` with a translator, such as transformer_base")
+      ->required();
   command->add_option("--data-dir", o->data_dir, "folder with the data set's files [that of the run]");
   command->add_option("--devices", o->devices, "devices to run on [those of the run]");
   command->add_flag("--best", o->best, "the epoch that is best on the validation sentences, not the last");

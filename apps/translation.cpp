@@ -10,7 +10,7 @@ namespace {
 
 const TranslationText& text_of(const Training& training) {
   if (training.text() != nullptr) return *training.text();
-  throw ConfigError(str("model=", training.config().model, " does not translate; expected a run of transformer_base"));
+  throw ConfigError(str("model=", training.config().model, " does not translate; expected a run of a translator"));
 }
 
 std::vector<std::string> translate_ids(const Training& training, const std::vector<std::vector<int32_t>>& sources,

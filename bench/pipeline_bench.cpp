@@ -304,7 +304,9 @@ void run(const Options& o) {
           {.depth = int(o.depth), .width = o.width, .rule = ResnetRule::kBackprop, .start = ConvStart::kFanOut}),
       .cuts = {},
       .samples = o.samples,
-      .adam = o.adam};
+      .adam = o.adam,
+      .devices = parse_devices(o.devices)};
+  if (subject.devices.size() != 2) throw ConfigError(str("devices=", o.devices, ": expected two"));
   subject.cuts = balanced_cuts(subject);
   fmt::print("ResNet-{}, width {}, {} samples a micro-batch, stages begin at units 0, {}\n", o.depth, o.width,
              o.samples, fmt::join(subject.cuts, ", "));

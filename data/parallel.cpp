@@ -8,16 +8,35 @@
 namespace sluice {
 namespace {
 
-void expect_sentences(const Sentences& s, int64_t vocabulary, const std::string& where) {
+/// `marks`: of each sentence, in front of it and behind it.
+void expect_sentences(const Sentences& s, int64_t vocabulary, int64_t marks, const std::string& where) {
   const auto fail = [&](const std::string& what) { throw DataError(str(where, what)); };
   if (s.offsets.empty() || s.offsets.front() != 0 || s.offsets.back() != int64_t(s.tokens.size()))
     fail(str(s.offsets.size(), " offsets, expected some from 0 to the ", s.tokens.size(), " tokens"));
-  for (int64_t i = 0; i < s.size(); ++i)
-    if (s.length(i) < 1) fail(str("sentence ", i, " has no token, expected at least one, if only an unknown one"));
-  for (const int32_t token : s.tokens)
-    if ((token < PairTokens::kFirstWord && token != PairTokens::kUnknown) || token >= vocabulary)
-      fail(str("token ", token, ", expected ", PairTokens::kUnknown, " or one in [", PairTokens::kFirstWord, ", ",
-               vocabulary, ")"));
+  for (int64_t i = 0; i < s.size(); ++i) {
+    if (s.length(i) < 1 + 2 * marks)
+      fail(str("sentence ", i, " has no token, expected at least one, if only an unknown one"));
+    std::span<const int32_t> words = s[i];
+    if (marks > 0 && (words.front() != PairTokens::kBegin || words.back() != PairTokens::kEnd))
+      fail(str("sentence ", i, " from ", words.front(), " to ", words.back(), ", expected marks on both sides"));
+    words = words.subspan(size_t(marks), words.size() - size_t(2 * marks));
+    for (const int32_t token : words)
+      if ((token < PairTokens::kFirstWord && token != PairTokens::kUnknown) || token >= vocabulary)
+        fail(str("token ", token, ", expected ", PairTokens::kUnknown, " or one in [", PairTokens::kFirstWord, ", ",
+                 vocabulary, ")"));
+  }
+}
+
+int64_t shares_of(TokenWeights weights, int64_t real, const Shape& labels) {
+  switch (weights) {
+    case TokenWeights::kMean:
+      return real;
+    case TokenWeights::kPositions:
+      return labels.numel();
+    case TokenWeights::kSentences:
+      return labels[0];
+  }
+  return real;
 }
 
 int64_t rounded_up(int64_t length, int64_t bucket) { return (length + bucket - 1) / bucket * bucket; }
@@ -36,8 +55,8 @@ void ParallelDataset::expect_sound(const std::string& where) const {
     throw DataError(str(where, ": ", source.size(), " source and ", target.size(),
                         " target sentences, expected as many of each and at least one"));
   if (bucket < 1) throw DataError(str(where, ": a bucket of ", bucket, " tokens, expected at least 1"));
-  expect_sentences(source, source_vocabulary, where + ": source: ");
-  expect_sentences(target, target_vocabulary, where + ": target: ");
+  expect_sentences(source, source_vocabulary, marked_sources ? 1 : 0, where + ": source: ");
+  expect_sentences(target, target_vocabulary, 0, where + ": target: ");
 }
 
 std::vector<BatchPort> ParallelDataset::ports(const BatchDraw& draw) const {
@@ -58,7 +77,7 @@ void ParallelDataset::fill(const BatchDraw& draw, std::span<const Ref> out) cons
   const int64_t source_width = out[0].dim(1), width = out[1].dim(1);
   int64_t real = 0;
   for (const int32_t i : draw.samples) real += target.length(i) + 1;
-  const float weight = 1.0f / float(faithful ? out[1].numel() : real);
+  const float weight = 1.0f / float(shares_of(token_weights, real, out[1].shape));
   int32_t *to_source = out[0].as<int32_t>(), *to_target = out[1].as<int32_t>(), *to_labels = out[3].as<int32_t>();
   float* to_weights = out[2].as<float>();
   for (const int32_t i : draw.samples) {

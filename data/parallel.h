@@ -23,15 +23,22 @@ struct Sentences {
   void add(std::span<const int32_t> sentence);
 };
 
+/// The weights of a micro-batch's real tokens in its loss.
+enum class TokenWeights : uint8_t {
+  kMean,       // 1 / (labels, ends included): they sum to 1
+  kPositions,  // 1 / (b T): the more is padded the less a token counts
+  kSentences   // 1 / b: a sentence counts by its length, as in GNMT
+};
+
 /// Fill it by hand for pairs of one's own; Loader checks it.
 struct ParallelDataset : SampleSource {
-  Sentences source, target;  // as many of each, of at least one token, without kPad, kBegin and kEnd
+  Sentences source, target;     // as many of each, of at least one token, without kPad, kBegin and kEnd
+  bool marked_sources = false;  // but sources begin with kBegin and end with kEnd
   int64_t source_vocabulary = 0, target_vocabulary = 0;  // ids that there are
   /// Sentences of a micro-batch are padded on the right to the longest of their side, rounded up to a multiple of this:
   /// few different shapes. 1 is the original's padding.
   int64_t bucket = 8;
-  /// The original's weights: 1 / (b T) on real tokens, so that the more is padded the less a token counts.
-  bool faithful = false;
+  TokenWeights token_weights = TokenWeights::kMean;
 
   int64_t size() const override { return source.size(); }
   int64_t classes() const override { return target_vocabulary; }
@@ -39,7 +46,7 @@ struct ParallelDataset : SampleSource {
   int64_t length(int64_t i) const override;
   void expect_sound(const std::string& where) const override;
   /// "source" [b, S] i32; "target" [b, T] i32, kBegin and the target's tokens; "labels" [b, T] i32, its tokens and
-  /// kEnd; all padded with kPad. "weights" [b, T] f32: 1 / (labels of the micro-batch, ends included), 0 on padding.
+  /// kEnd; all padded with kPad. "weights" [b, T] f32: token_weights, 0 on padding.
   std::vector<BatchPort> ports(const BatchDraw& draw) const override;
   void fill(const BatchDraw& draw, std::span<const Ref> out) const override;
 };

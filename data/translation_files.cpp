@@ -141,7 +141,6 @@ ParallelDataset empty_dataset(const TranslationText& text, const ParallelOptions
   d.source_vocabulary = text.source.vocabulary;
   d.target_vocabulary = text.target.vocabulary;
   d.bucket = options.bucket;
-  d.faithful = options.faithful;
   return d;
 }
 
@@ -173,6 +172,7 @@ ParallelSplit load_translation(const fs::path& dir, const std::string& set, cons
     split.text.target = coding_of_words(train, &TextPair::target, options.max_len);
   }
   split.train = empty_dataset(split.text, options);
+  split.train.token_weights = options.token_weights;
   for (const TextPair& pair : train) {
     const std::vector<int32_t> source = split.text.source.encode(pair.source),
                                target = split.text.target.encode(pair.target);

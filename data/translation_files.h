@@ -15,7 +15,7 @@ struct ParallelOptions {
   int64_t pieces = 8000;
   int64_t max_len = 100;  // training pairs with more tokens on a side are left out; the others are all kept
   int64_t bucket = 8;     // as in ParallelDataset
-  bool faithful = false;  // as in ParallelDataset
+  TokenWeights token_weights = TokenWeights::kMean;  // of the training pairs; the others' are means
   /// Where learned pieces are kept for the next time; empty: nowhere. A file there serves as long as the training
   /// file's name, size and time of change are the same. A folder that cannot be written costs only the time.
   std::filesystem::path cache{};

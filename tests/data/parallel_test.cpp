@@ -69,8 +69,10 @@ TEST(Parallel, ThePortsOfAMicroBatch) {
   EXPECT_THAT(f.labels, ElementsAre(7, 3, 0, 0, 9, 10, 3, 0));
   const float w = 1.0f / 5;
   EXPECT_THAT(f.weights, ElementsAre(w, w, 0, 0, w, w, w, 0));
+  d.token_weights = TokenWeights::kSentences;
+  EXPECT_THAT(fetch(d).weights, ElementsAre(0.5f, 0.5f, 0, 0, 0.5f, 0.5f, 0.5f, 0));
   d.bucket = 1;
-  d.faithful = true;
+  d.token_weights = TokenWeights::kPositions;
   f = fetch(d);
   EXPECT_EQ(f.source_shape, (Shape{2, 3}));
   EXPECT_EQ(f.target_shape, (Shape{2, 3}));
