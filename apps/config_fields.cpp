@@ -102,7 +102,8 @@ std::vector<ConfigField> network_fields() {
       {"n_heads", "transformers, vit: attention heads; 0: 6 or 12, 8 of transformer_base, 16 of transformer_big",
        &C::n_heads, true},
       {"dropout",
-       "transformers, gnmt, vit, mlp_mixer, alexnet, inception_v3: share of values that dropout zeroes; below 0: 0.3 of "
+       "transformers, gnmt, vit, mlp_mixer, alexnet, inception_v3: share of values that dropout zeroes; below 0: 0.3 "
+       "of "
        "transformer and transformer_big, 0.1 of transformer_base, 0.2 of gnmt8 and gnmt16, 0.5 of alexnet and "
        "inception_v3, else 0",
        &C::dropout, true},

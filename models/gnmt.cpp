@@ -134,7 +134,7 @@ void expect_valid(const GnmtConfig& c) {
 
 UnitNet gnmt(const GnmtConfig& c) {
   expect_valid(c);
-  UnitNet net{.units = {}, .cuts = {}, .targets = TargetKind::kTokens};
+  UnitNet net{.units = {}, .cuts = {}, .sample = {}, .targets = TargetKind::kTokens};
   const auto unit = [&](const char* name, BlockPtr (*make)(const Init&, const GnmtConfig&)) {
     add_unit(net, name, [make, c](const Init& init) { return make(init, c); });
   };
