@@ -11,7 +11,7 @@ struct ForecastArrays {
 };
 
 template <Direction kBy>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     forecast_kernel(DirectionRule direction, ForecastArrays a, const SegmentRow* table, int64_t rows, int64_t n,
                     bool packed) {
   for_segments(table, rows, n, packed, [&]<int N>(int64_t i, int64_t group) {
