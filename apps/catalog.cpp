@@ -1,12 +1,15 @@
 // The tables behind --data and --optimizer.
 #include "apps/catalog.h"
 
+#include <optional>
+
 #include "apps/run_dir.h"
 #include "data/image_folder.h"
 #include "data/text_files.h"
 #include "data/wmt16.h"
 #include "engine/rng.h"
 #include "optim/adam.h"
+#include "optim/rmsprop.h"
 #include "optim/sgd.h"
 #include "pipeline/rule.h"
 
@@ -95,14 +98,22 @@ TextSplit load_imdb(const std::filesystem::path& path, const TextOptions& option
   return load_imdb_csv(path, options);
 }
 
+/// How the run's rule foretells weights; none: it does not.
+std::optional<Lookahead> lookahead(const RunConfig& c) {
+  return c.weights == "synchronous" ? std::nullopt : find_rule(c.weights).lookahead;
+}
 OptimizerPtr make_adam(const RunConfig& c) {
   return std::make_unique<Adam>(
       AdamOptions{.beta1 = c.beta1, .beta2 = c.beta2, .eps = float(c.adam_eps), .decoupled = c.optimizer == "adamw"});
 }
 OptimizerPtr make_sgd(const RunConfig& c) {
-  SgdOptions options{.momentum = float(c.momentum), .nesterov = c.nesterov};
-  if (c.weights != "synchronous") options.remember = find_rule(c.weights).lookahead;
+  SgdOptions options{
+      .momentum = float(c.momentum), .nesterov = c.nesterov, .dampening = float(c.dampening), .remember = lookahead(c)};
   return std::make_unique<Sgd>(options);
+}
+OptimizerPtr make_rmsprop(const RunConfig& c) {
+  return std::make_unique<Rmsprop>(
+      RmspropOptions{.alpha = c.rms_alpha, .eps = float(c.adam_eps), .remember = lookahead(c).has_value()});
 }
 
 }  // namespace
@@ -138,7 +149,8 @@ const std::vector<DataEntry>& data_sets() {
 }
 
 const std::vector<OptimizerEntry>& optimizers() {
-  static const std::vector<OptimizerEntry> table{{"adam", make_adam}, {"adamw", make_adam}, {"sgd", make_sgd}};
+  static const std::vector<OptimizerEntry> table{
+      {"adam", make_adam}, {"adamw", make_adam}, {"rmsprop", make_rmsprop}, {"sgd", make_sgd}};
   return table;
 }
 

@@ -84,6 +84,8 @@ struct RunConfig {
   std::string projector = "m";
   double temperature = 0.1;
   double momentum = 0.9;
+  double dampening = 0.0;
+  double rms_alpha = 0.99;
   double weight_decay = 0.0;
   std::string augmentation = "auto";
   int64_t image_size = 0;

@@ -31,6 +31,8 @@ void check_update(const RunConfig& c) {
   expect_range("beta2", c.beta2, 0.0, 0.999999);
   expect_range("adam_eps", c.adam_eps, 1e-30, 1.0);
   expect_range("momentum", c.momentum, 0.0, 0.9999);
+  expect_range("dampening", c.dampening, 0.0, 0.9999);
+  expect_range("rms_alpha", c.rms_alpha, 0.0, 0.999999);
   expect_range("weight_decay", c.weight_decay, 0.0, 1.0);
   expect_range("clip_grad", c.clip_grad, 0.0, 1e9);
   expect_range("label_smoothing", c.label_smoothing, 0.0, 1.0);

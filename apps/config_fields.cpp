@@ -8,7 +8,7 @@ namespace {
 std::vector<ConfigField> update_fields() {
   using C = RunConfig;
   return {
-      {"optimizer", "adam, adamw or sgd", &C::optimizer, true},
+      {"optimizer", "adam, adamw, rmsprop or sgd", &C::optimizer, true},
       {"lr", "learning rate at the start", &C::lr, true},
       {"end_lr", "learning rate that a cosine ends at", &C::end_lr, true},
       {"lr_schedule",
@@ -28,12 +28,15 @@ std::vector<ConfigField> update_fields() {
       {"label_end_lr", "al: and at the end", &C::label_end_lr, true},
       {"momentum", "sgd: momentum", &C::momentum, true},
       {"nesterov", "sgd: Nesterov's step", &C::nesterov, true},
-      {"adam_eps", "adam, adamw: added to the root of the second moment", &C::adam_eps, true},
+      {"dampening", "sgd: share of a gradient that does not enter the momentum, from the second step on", &C::dampening,
+       true},
+      {"rms_alpha", "rmsprop: decay of the mean square", &C::rms_alpha, true},
+      {"adam_eps", "adam, adamw, rmsprop: added to the root of the second moment", &C::adam_eps, true},
       {"clip_grad",
        "largest norm of the gradients, longer ones are shortened to it: of the whole network with bp, which then needs "
        "one device, of each stage with al and scpl; 0: any",
        &C::clip_grad, true},
-      {"weight_decay", "L2 for adam and sgd, decoupled for adamw", &C::weight_decay, true},
+      {"weight_decay", "L2 for adam, rmsprop and sgd, decoupled for adamw", &C::weight_decay, true},
       {"label_smoothing", "bp: what a label gives up to all other classes; gnmt: to all alike", &C::label_smoothing,
        true},
   };

@@ -69,23 +69,34 @@ TEST_F(CommandTest, StagesTrainOneAfterTheOther) {
 
 TEST_F(CommandTest, TrainsOtherNetworksAndModes) {
   for (const char* more :
-       {"--model resnet18 --rule al --devices cpu:0,cpu:1", "--model resnet18 --rule bp", "--rule scpl --projector l",
+       {"--model resnet18 --rule al --devices cpu:0,cpu:1",
+        "--model resnet18 --rule bp",
+        "--rule scpl --projector l",
         "--rule al --devices cpu:0,cpu:1 --schedule associated_m",
-        "--rule al --devices cpu:0,cpu:1 --schedule associated_p", "--rule scpl --augmentation none",
-        "--model resnet18 --rule bp --act tanh", "--rule al --act f=tanh,b=relu,h=tanh --lr-schedule cosine_epoch",
-        "--rule al --devices cpu:0,cpu:1 --placement round_robin", "--rule bp --devices cpu:0,cpu:1 --placement blocks",
+        "--rule al --devices cpu:0,cpu:1 --schedule associated_p",
+        "--rule scpl --augmentation none",
+        "--model resnet18 --rule bp --act tanh",
+        "--rule al --act f=tanh,b=relu,h=tanh --lr-schedule cosine_epoch",
+        "--rule al --devices cpu:0,cpu:1 --placement round_robin",
+        "--rule bp --devices cpu:0,cpu:1 --placement blocks",
         "--rule al --al-gpu-list cpu:0,cpu:0,cpu:1,cpu:1 --test-batch-size 7 --lr-schedule constant",
         "--model vit --rule al --auxiliary asa1 --patch 4 --num-layers 2 --head 6",
-        "--model resnet34 --rule ara --ara-stride 3,4,2,2 --gcp", "--model resnet50 --rule al --auxiliary asa",
+        "--model resnet34 --rule ara --ara-stride 3,4,2,2 --gcp",
+        "--model resnet50 --rule al --auxiliary asa",
         "--model mlp_mixer --rule bp --auxiliary aba4 --num-layers 2 --stage-layers 2",
         "--rule bp --image-size 48 --cutmix --smoothing 0.1 --optimizer sgd --nesterov --clip-grad 1",
         "--rule bp --mixup --rcpaste --min-lr 0 --scheduler cosine_epoch --warmup-epoch 1 --beta2 0.99",
         "--rule bp --cutmix-prob 0.5 --augmentation crop_twice --devices cpu:0,cpu:1",
+        "--rule bp --optimizer rmsprop --rms-alpha 0.9 --weight-decay 0.01",
+        "--rule pipeoptim --devices cpu:0,cpu:1 --optimizer rmsprop --micro-batches 2",
+        "--rule pipeoptim --devices cpu:0,cpu:1 --optimizer sgd --dampening 0.5 --micro-batches 2",
         "--rule al --devices cpu:0,cpu:1 --clip-grad 0.5"}) {
     const Outcome o = sluice(small(std::string(more) + " --max-steps 3"));
     EXPECT_EQ(o.status, 0) << more << "\n" << o.text;
   }
   expect_one_error(sluice(small("--rule bp --devices cpu:0,cpu:1 --clip-grad 1")), HasSubstr("expected one device"));
+  expect_one_error(sluice(small("--optimizer sgd --nesterov --dampening 0.1")), HasSubstr("no dampening"));
+  expect_one_error(sluice(small("--optimizer sgdm")), HasSubstr("rmsprop"));
   expect_one_error(sluice(small("--rule al --cutmix")), HasSubstr("expected rule bp"));
   expect_one_error(sluice(small("--rule scpl --label-smoothing 0.1")), HasSubstr("expected rule bp"));
   expect_one_error(sluice(small("--rule bp --autoaugment")), HasSubstr("channels"));

@@ -116,12 +116,12 @@ TEST(ConfigTest, RangesAreCheckedBeforeAnythingRuns) {
   check_config(valid());
   EXPECT_THAT(message_of([] { check_config({}); }), HasSubstr("data_dir is not set"));
   const std::vector<std::pair<std::string, std::string>> bad{
-      {"batch", "0"},        {"micro_batches", "3"}, {"epochs", "0"},         {"width", "0"},
-      {"lr", "nan"},         {"lr", "-1"},           {"momentum", "1"},       {"max_steps", "-1"},
-      {"auxiliary", "asa5"}, {"epsilon", "-1"},      {"auxiliary", "asa2"},  // not of VGG
-      {"scheduler", "cos"},  {"warmup_epoch", "5"},                          // by steps unless told otherwise
-      {"beta1", "1"},        {"gamma", "2"},         {"smoothing", "1.1"},    {"step_every", "0"},
-      {"cutmix_prob", "2"},  {"cutmix_beta", "0"},   {"augmentation", "weak"}};
+      {"batch", "0"},        {"micro_batches", "3"},  {"epochs", "0"},       {"width", "0"},      {"lr", "nan"},
+      {"lr", "-1"},          {"momentum", "1"},       {"max_steps", "-1"},   {"dampening", "1"},  {"rms_alpha", "1"},
+      {"auxiliary", "asa5"}, {"epsilon", "-1"},       {"auxiliary", "asa2"},  // not of VGG
+      {"scheduler", "cos"},  {"warmup_epoch", "5"},                           // by steps unless told otherwise
+      {"beta1", "1"},        {"gamma", "2"},          {"smoothing", "1.1"},  {"step_every", "0"}, {"cutmix_prob", "2"},
+      {"cutmix_beta", "0"},  {"augmentation", "weak"}};
   for (const auto& [key, value] : bad) {
     RunConfig c = valid();
     set_field(c, key, value);

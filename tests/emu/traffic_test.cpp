@@ -20,6 +20,7 @@
 #include "kernels/max_pool.h"
 #include "kernels/mse.h"
 #include "kernels/one_hot.h"
+#include "kernels/rmsprop.h"
 #include "kernels/row_normalise.h"
 #include "kernels/scale.h"
 #include "kernels/select_rows.h"
@@ -263,18 +264,29 @@ TEST_P(UpdateTrafficTest, AForecastIsOneWriteMore) {
                      .segments = table.cref(),
                      .scalars = slot.cref(),
                      .finite = flag.cref()};
+  kernels::Rmsprop rmsprop{.w = w.ref(),
+                           .g = g.cref(),
+                           .v = v.ref(),
+                           .view = {},
+                           .segments = table.cref(),
+                           .scalars = slot.cref(),
+                           .finite = flag.cref(),
+                           .last = m.ref()};
   for (const Ref& to : {Ref{}, next.ref()}) {
-    sgd.next = adam.next = to;
+    sgd.next = adam.next = rmsprop.next = to;
     for (int count = 0; count <= kMaxForecasts; ++count) {
       for (int k = 0; k < count; ++k) {
         sgd.forecasts[k] = {(k == 0 ? first : second).ref(), {.kind = Direction::kNextMomentum}};
         adam.forecasts[k] = {(k == 0 ? first : second).ref(), {.kind = Direction::kAdaptive}};
+        rmsprop.forecasts[k] = adam.forecasts[k];
       }
-      for (int k = count; k < kMaxForecasts; ++k) sgd.forecasts[k] = adam.forecasts[k] = {};
+      for (int k = count; k < kMaxForecasts; ++k) sgd.forecasts[k] = adam.forecasts[k] = rmsprop.forecasts[k] = {};
       EXPECT_EQ(sgd.cost().bytes(), (20 + 4 * count) * kCount + small);
       EXPECT_EQ(adam.cost().bytes(), (28 + 4 * count) * kCount + small);
+      EXPECT_EQ(rmsprop.cost().bytes(), (24 + 4 * count) * kCount + small);
       const int64_t unread = groups * 2 * (1 + count) + (kMaxForecasts - count) * int64_t(sizeof(ForecastScalars));
       expect_traffic(adam, {.read = -unread, .loads = 4, .why = why});
+      expect_traffic(rmsprop, {.read = -unread - (count == 0 ? 8 : 0), .loads = 4, .why = why});
       expect_traffic(sgd, {.read = -unread - 8, .loads = 4, .why = "the same; SGD has no bias corrections"});
     }
   }

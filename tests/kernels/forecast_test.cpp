@@ -3,6 +3,7 @@
 #include "kernels/forecast.h"
 
 #include "kernels/adam.h"
+#include "kernels/rmsprop.h"
 #include "kernels/sgd.h"
 #include "tests/kernels/update_case.h"
 
@@ -35,8 +36,9 @@ StepScalars scalars() {
   return s;
 }
 /// Forecast k in the first place, where Forecast reads it.
-StepScalars scalars_of(int k) {
+StepScalars scalars_of(int k, bool corrected) {
   StepScalars s = scalars();
+  if (!corrected) s.bias1 = s.root_bias2 = 1.0f;
   s.forecasts[0] = s.forecasts[k];
   return s;
 }
@@ -128,6 +130,7 @@ struct Both {
   std::function<void(const Arrays&, bool elsewhere)> update;  // elsewhere: with next and forecasts
   Direction kind;
   bool momentum = true;
+  bool corrected = true;  // the scalars have bias corrections
 };
 /// An update elsewhere with forecasts against one in place and passes of their own.
 void expect_the_same(const Stream& s, int64_t n, const std::vector<SegmentRow>& rows, const Both& both) {
@@ -143,7 +146,7 @@ void expect_the_same(const Stream& s, int64_t n, const std::vector<SegmentRow>& 
   EXPECT_EQ(floats(s, fused.b), floats(s, plain.b));
   for (int k = 0; k < kMaxForecasts; ++k) {
     const Guarded alone = untouched(s, n);
-    const Tensor slot = test::scalar_slot(s, scalars_of(k));
+    const Tensor slot = test::scalar_slot(s, scalars_of(k, both.corrected));
     const Guarded& second = both.kind == kAdaptive ? plain.b : plain.last;
     launch(kernels::Forecast{.w = plain.w.ref(),
                              .m = both.momentum ? plain.a.ref() : plain.last.ref(),
@@ -211,6 +214,33 @@ TEST_P(ForecastTest, AdamsPassWritesTheSameBits) {
       };
       expect_the_same(s, n, rows, {update, kAdaptive});
     }
+  });
+}
+
+TEST_P(ForecastTest, RmspropsPassWritesTheSameBits) {
+  const Stream s(device());
+  StepScalars uncorrected = scalars();
+  uncorrected.bias1 = uncorrected.root_bias2 = 1.0f;
+  const Tensor slot = test::scalar_slot(s, uncorrected);
+  over_sizes([&](int64_t n, const std::vector<SegmentRow>& rows) {
+    const Tensor table = test::segment_table(s, rows), g = test::random(s, {n}, 9);
+    const auto update = [&](const Arrays& x, bool elsewhere) {
+      kernels::Rmsprop call{.w = x.w.ref(),
+                            .g = g.cref(),
+                            .v = x.b.ref(),
+                            .view = {},
+                            .segments = table.cref(),
+                            .scalars = slot.cref(),
+                            .finite = {},
+                            .last = x.last.ref()};
+      if (elsewhere) {
+        call.next = x.next.ref();
+        call.forecasts[0] = {x.first.ref(), rule(kAdaptive)};
+        call.forecasts[1] = {x.second.ref(), rule(kAdaptive)};
+      }
+      launch(call, s);
+    };
+    expect_the_same(s, n, rows, {update, kAdaptive, /*momentum=*/false, /*corrected=*/false});
   });
 }
 

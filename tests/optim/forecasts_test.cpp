@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "optim/adam.h"
+#include "optim/rmsprop.h"
 #include "optim/sgd.h"
 #include "tests/optim/small_net.h"
 
@@ -179,6 +180,18 @@ TEST_P(ForecastsTest, AdamAndAdamWForetellByTheirFormula) {
   }
 }
 
+TEST_P(ForecastsTest, RmspropForetellsByItsFormula) {
+  const Stream stream(device());
+  const Step step = [](Kept& k, double g, GroupSettings s, int64_t) {
+    k.d = g + double(s.weight_decay) * k.w;
+    k.v = 0.9 * k.v + 0.1 * k.d * k.d;
+    k.w -= double(s.lr) * k.d / (std::sqrt(k.v) + 1e-3);
+  };
+  const Direct direction = [](const Kept& k, Lookahead, int64_t) { return k.d / (std::sqrt(k.v) + 1e-3); };
+  Rmsprop rmsprop({.alpha = 0.9, .eps = 1e-3f});
+  compare(stream, rmsprop, {step, direction}, {kReleased, kDirection});
+}
+
 // ---- what must agree ----
 
 using Make = std::function<OptimizerPtr()>;
@@ -186,6 +199,7 @@ std::vector<Make> all_optimizers() {
   return {[] { return std::make_unique<Sgd>(SgdOptions{.momentum = 0.0f, .remember = kDirection}); },
           [] { return std::make_unique<Sgd>(SgdOptions{.momentum = 0.9f, .remember = kReleased}); },
           [] { return std::make_unique<Sgd>(SgdOptions{.momentum = 0.9f, .nesterov = true, .remember = kReleased}); },
+          [] { return std::make_unique<Rmsprop>(RmspropOptions{.remember = true}); },
           [] { return std::make_unique<Adam>(AdamOptions{.eps = 1e-3f}); },
           [] { return std::make_unique<Adam>(AdamOptions{.decoupled = true}); }};
 }
@@ -364,11 +378,14 @@ TEST_P(ForecastsTest, RefusesTargetsThatDoNotFit) {
   }
 }
 
-TEST_P(ForecastsTest, RefusesWhatSgdDoesNotRemember) {
+TEST_P(ForecastsTest, RefusesWhatIsNotRemembered) {
   const Stream s(device());
   Net net(s);
   const Tensor to = like_values(s, net.arena);
   Sgd plain({.momentum = 0.0f}), momentum({.momentum = 0.9f, .remember = kDirection});
+  Rmsprop rmsprop;
+  EXPECT_THROW(rmsprop.forecast(net.arena, s, 1, kGroups, {to, 1}), Error);
+  EXPECT_NO_THROW(rmsprop.forecast(net.arena, s, 0, kGroups, {to, 1}));
   EXPECT_THROW(plain.forecast(net.arena, s, 1, kGroups, {to, 1}), Error);
   EXPECT_THROW(momentum.forecast(net.arena, s, 1, kGroups, {to, 1, kReleased}), Error);
   EXPECT_NO_THROW(plain.forecast(net.arena, s, 0, kGroups, {to, 1}));

@@ -3,6 +3,7 @@
 
 #include "optim/adam.h"
 #include "optim/clipped.h"
+#include "optim/rmsprop.h"
 #include "optim/sgd.h"
 #include "tests/optim/small_net.h"
 
@@ -77,6 +78,16 @@ TEST_P(OptimizersTest, AdamAndAdamWArePyTorchs) {
       r.w[i] -= lr * m / (std::sqrt(v) + 1e-6);
     });
   }
+}
+
+TEST_P(OptimizersTest, RmspropIsPyTorchs) {
+  Stream stream(device());
+  Rmsprop rmsprop({.alpha = 0.9, .eps = 1e-3f});
+  compare(stream, rmsprop, [](Reference& r, size_t i, double g, GroupSettings s, int) {
+    g += double(s.weight_decay) * r.w[i];
+    r.a[i] = 0.9 * r.a[i] + 0.1 * g * g;
+    r.w[i] -= double(s.lr) * g / (std::sqrt(r.a[i]) + 1e-3);
+  });
 }
 
 TEST_P(OptimizersTest, AGradientThatNobodyWroteCountsAsZero) {
@@ -160,6 +171,8 @@ TEST(Optimizers, RefuseSettingsOutOfRange) {
   EXPECT_THROW(Adam({.beta1 = 1.0}), ConfigError);
   EXPECT_THROW(Adam({.beta2 = std::nan("")}), ConfigError);
   EXPECT_THROW(Adam({.eps = 0.0f}), ConfigError);
+  EXPECT_THROW(Rmsprop({.alpha = 1.0}), ConfigError);
+  EXPECT_THROW(Rmsprop({.eps = 0.0f}), ConfigError);
 }
 
 TEST(Optimizers, NameTheirState) {
@@ -171,6 +184,8 @@ TEST(Optimizers, NameTheirState) {
   EXPECT_EQ(Sgd({.momentum = 0.9f, .remember = kReleased}).state_names(),
             (std::vector<std::string>{"sgd.momentum", "sgd.gradient"}));
   EXPECT_EQ(Adam().state_names(), (std::vector<std::string>{"adam.m", "adam.v"}));
+  EXPECT_EQ(Rmsprop().state_names(), std::vector<std::string>{"rmsprop.v"});
+  EXPECT_EQ(Rmsprop({.remember = true}).state_names(), (std::vector<std::string>{"rmsprop.v", "rmsprop.gradient"}));
 }
 
 /// Two arenas against one step of plain SGD by hand; the second time gradients are short enough.

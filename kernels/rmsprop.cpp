@@ -1,0 +1,48 @@
+// CPU half of Rmsprop: one pass over all arrays, fixed blocks on the team.
+#include "kernels/rmsprop.h"
+
+#include "kernels/common/skipped_update.h"
+
+namespace sluice::kernels {
+namespace {
+
+template <bool kLast, bool kView, int kForecasts>
+void run(const Rmsprop& call, const CpuContext& c) {
+  const auto& s = *call.scalars.as<StepScalars>();
+  const float* w = call.w.as<float>();
+  const float* g = call.g.as<float>();
+  float* next = (call.next.defined() ? call.next : call.w).as<float>();
+  float* v = call.v.as<float>();
+  float* last = call.last.as<float>();
+  bf16* view = call.view.as<bf16>();
+  float *first = call.forecasts[0].to.as<float>(), *second = call.forecasts[1].to.as<float>();
+  parallel_segments(c, call.segments, call.w.numel(), [=, &call, &s](int64_t begin, int64_t end, int64_t group) {
+    const RmspropConstants k = detail::rmsprop_constants(call, s, group);
+    const ForecastConstants f0 = foretell::constants(call.forecasts[0].direction, s, 0, group);
+    const ForecastConstants f1 = foretell::constants(call.forecasts[1].direction, s, 1, group);
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) {
+      float d = g[i], vi = v[i];
+      const float to = detail::rmsprop_update(w[i], d, vi, k);
+      next[i] = to;
+      v[i] = vi;
+      if constexpr (kLast) last[i] = d;
+      if constexpr (kView) view[i] = bf16(to);
+      if constexpr (kForecasts > 0) first[i] = foretell::adaptively(to, d, vi, f0);
+      if constexpr (kForecasts > 1) second[i] = foretell::adaptively(to, d, vi, f1);
+    }
+  });
+}
+
+}  // namespace
+
+template <>
+void Rmsprop::cpu<kIsa>(CpuContext& c) const {
+  if (finite.defined() && *finite.as<int32_t>() == 0) return skip_update(*this, c);
+  visit_count(count_forecasts(forecasts), [&]<int kForecasts>() {
+    visit_flags(
+        [&]<bool... known>() { run<known..., kForecasts>(*this, c); }, last.defined(), view.defined());
+  });
+}
+
+}  // namespace sluice::kernels
