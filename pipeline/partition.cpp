@@ -85,14 +85,55 @@ Partition longest_first(const std::vector<double>& costs, int workers) {
   return p;
 }
 
-}  // namespace
+size_t distance(size_t a, size_t b) { return a < b ? b - a : a - b; }
 
-Partition partition(const std::vector<double>& costs, int workers, bool contiguous) {
+void check(const std::vector<double>& costs, int workers) {
   if (workers < 1 || costs.size() < size_t(workers))
     throw ScheduleError(
         str("partition: ", costs.size(), " stages over ", workers, " workers, expected a stage for each"));
   for (size_t s = 0; s < costs.size(); ++s)
     if (!(costs[s] >= 0)) throw ScheduleError(str("partition: stage ", s, " costs ", costs[s], ", expected 0 or more"));
+}
+
+}  // namespace
+
+Partition partition_blocks(const std::vector<double>& costs, int workers) {
+  check(costs, workers);
+  const size_t n = costs.size(), k = size_t(workers);
+  const double most = *std::max_element(costs.begin(), costs.end());
+  std::vector<double> sum{0.0};  // none costs nothing, so that a run which gives an element away has another one
+  for (const double c : costs) sum.push_back(sum.back() + (most > 0 ? c / most + 1e-9 : 1.0));
+  std::vector<size_t> end{0};  // of each run, behind that of no run
+  for (size_t w = 0; w < k; ++w) end.push_back((w + 1) * n / k);
+  const auto load = [&](size_t w) { return sum[end[w + 1]] - sum[end[w]]; };
+  for (;;) {
+    size_t large = 0, small = 0;
+    for (size_t w = 1; w < k; ++w) {
+      if (load(w) > load(large)) large = w;
+      if (load(w) < load(small)) small = w;
+    }
+    const double enough = load(small) + 1 + 1e-9;
+    if (load(large) <= enough) break;
+    for (size_t w = 0; w < k; ++w)  // of equally small ones the nearest
+      if (load(w) == load(small) && distance(w, large) < distance(small, large)) small = w;
+    size_t giver = small;  // the first one on the way to the large one that stays large enough
+    while (load(giver) <= enough) giver = giver < large ? giver + 1 : giver - 1;
+    if (small < large)
+      ++end[giver];
+    else
+      --end[giver + 1];
+  }
+  Partition p;
+  for (size_t w = 0; w < k; ++w) {
+    p.placement.insert(p.placement.end(), end[w + 1] - end[w], int(w));
+    p.largest_load = std::max(p.largest_load, std::accumulate(costs.begin() + std::ptrdiff_t(end[w]),
+                                                              costs.begin() + std::ptrdiff_t(end[w + 1]), 0.0));
+  }
+  return p;
+}
+
+Partition partition(const std::vector<double>& costs, int workers, bool contiguous) {
+  check(costs, workers);
   if (contiguous) return partition_contiguous(costs, workers);
   return costs.size() <= kExactStages ? Search(costs, workers).best() : longest_first(costs, workers);
 }

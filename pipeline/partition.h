@@ -19,4 +19,9 @@ struct Partition {
 /// the order of placements. Throws ScheduleError when there are fewer stages than workers or a cost is negative.
 Partition partition(const std::vector<double>& costs, int workers, bool contiguous);
 
+/// Contiguous as well, by torchgpipe's heuristic (Barany and Grinberg, "Block partitions of sequences"): from runs of
+/// equal length on, elements move towards small runs until the largest load is at most the smallest plus one stage's
+/// cost. For costs that are no sums, such as measured peaks; for others partition() is exact.
+Partition partition_blocks(const std::vector<double>& costs, int workers);
+
 }  // namespace sluice

@@ -54,7 +54,7 @@ class Simulation {
       to.weights += b.weights;
       to.gradients += b.gradients;
       to.optimizer += b.optimizer;
-      to.stash += b.stash;
+      to.stash += b.weights * (report_.versions_held[s] - 1 + report_.forecasts_held[s]);
     }
     for (const ChannelUse& c : report_.channels)
       t_.bytes[size_t(worker_of(c.to))].parcels +=

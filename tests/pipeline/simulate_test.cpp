@@ -66,8 +66,8 @@ TEST(Simulation, ParcelsOfOneWayGoOneAfterAnother) {
 
 TEST(Simulation, CountsTheBytesOfEachWorker) {
   const Wiring w = backprop_chain(2);
-  const StageBytes first{.weights = 1, .gradients = 2, .optimizer = 3, .stash = 4, .activations = 100, .deferred = 30};
-  const StageBytes second{.weights = 10, .gradients = 20, .optimizer = 30, .stash = 0, .activations = 1000};
+  const StageBytes first{.weights = 1, .gradients = 2, .optimizer = 3, .activations = 100, .deferred = 30};
+  const StageBytes second{.weights = 10, .gradients = 20, .optimizer = 30, .activations = 1000};
   const CostModel costs{.forward = {1},
                         .backward_input = {1},
                         .backward_weight = {1},
@@ -79,13 +79,23 @@ TEST(Simulation, CountsTheBytesOfEachWorker) {
   EXPECT_EQ(t.bytes[1].activations, 3000);
   EXPECT_EQ(t.bytes[0].parcels, 2 * 5);  // gradients: one that is read and one that is written
   EXPECT_EQ(t.bytes[1].parcels, 3 * 7);  // never more than there are micro-batches
-  EXPECT_EQ(t.bytes[0].peak(), 1 + 2 + 3 + 4 + 10 + 300);
+  EXPECT_EQ(t.bytes[0].peak(), 1 + 2 + 3 + 10 + 300);
   EXPECT_EQ(t.bytes[1].peak(), 10 + 20 + 30 + 21 + 3000);
   // F0 F1 B0 W0 ...: the input half leaves 30 of 100.
   const Timeline split = simulate(add_transfers(zb_h1(one_each(2), 3), w), w, costs, 3);
   EXPECT_EQ(split.bytes[0].activations, 200);
   const Plan late = parse("| F0.0 F1.0 B1.0 B0.0 F0.1 F1.1 B1.1 B0.1 W1.0 W0.0 W1.1 W0.1 U0 U1 * 2 |");
   EXPECT_EQ(simulate(late, w, costs, 2).bytes[0].activations, 30 + 1100);
+}
+
+TEST(Simulation, CountsTheWeightsThatARuleKeeps) {
+  Wiring w = backprop_chain(3);
+  w.synchronous = false;
+  w.backward = forward_weights;
+  const CostModel costs{
+      .forward = {1}, .backward_input = {1}, .backward_weight = {1}, .update = {}, .bytes = {{.weights = 100}}};
+  const Timeline t = simulate(add_transfers(async_1f1b(one_each(3), 1), w), w, costs);
+  for (size_t worker = 0; worker < 3; ++worker) EXPECT_EQ(t.bytes[worker].stash, 100 * (2 - int64_t(worker)));
 }
 
 }  // namespace
