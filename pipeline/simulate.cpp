@@ -51,7 +51,7 @@ class Simulation {
     for (size_t s = 0; s < report_.placement.size(); ++s) {
       const StageBytes b = CostModel::of(costs_.bytes, int(s));
       WorkerBytes& to = t_.bytes[size_t(report_.placement[s])];
-      to.weights += b.weights;
+      to.weights += b.weights + b.buffers;
       to.gradients += b.gradients;
       to.optimizer += b.optimizer;
       to.stash += b.weights * (report_.versions_held[s] - 1 + report_.forecasts_held[s]);

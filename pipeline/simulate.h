@@ -11,7 +11,8 @@ namespace sluice {
 
 /// Bytes of a worker. All but the activations last as long as the run.
 struct WorkerBytes {
-  int64_t weights = 0, gradients = 0, optimizer = 0;
+  int64_t weights = 0;  // and buffers
+  int64_t gradients = 0, optimizer = 0;
   int64_t stash = 0;        // older and foretold weights
   int64_t parcels = 0;      // slots of the channels that end here
   int64_t activations = 0;  // the largest sum over its stages at any time
