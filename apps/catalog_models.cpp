@@ -191,13 +191,13 @@ TextConfig text_config(const RunConfig& c, const SampleSource& train) {
           .faithful = c.faithful};
 }
 
-std::vector<StageNet> residual_lstm_of(const RunConfig& c, const SampleSource& train) {
+UnitNet residual_lstm_of(const RunConfig& c, const SampleSource& train) {
   const TextDataset& data = texts_of(c, train);
-  return cut(residual_lstm({.vocabulary = data.vocabulary_size,
-                            .classes = data.classes(),
-                            .width = scaled(128, c.width),
-                            .dtype = dtype_of(c),
-                            .faithful = c.faithful}));
+  return residual_lstm({.vocabulary = data.vocabulary_size,
+                        .classes = data.classes(),
+                        .width = scaled(128, c.width),
+                        .dtype = dtype_of(c),
+                        .faithful = c.faithful});
 }
 
 const ParallelDataset& pairs_of(const RunConfig& c, const SampleSource& train) {
@@ -206,14 +206,14 @@ const ParallelDataset& pairs_of(const RunConfig& c, const SampleSource& train) {
 }
 
 template <int Layers>
-std::vector<StageNet> recurrent_translator(const RunConfig& c, const SampleSource& train) {
+UnitNet recurrent_translator(const RunConfig& c, const SampleSource& train) {
   const ParallelDataset& pairs = pairs_of(c, train);
-  return cut(gnmt({.source_vocabulary = pairs.source_vocabulary,
-                   .target_vocabulary = pairs.target_vocabulary,
-                   .hidden = translator_width(c),
-                   .layers = Layers,
-                   .dropout = float(c.dropout),
-                   .dtype = dtype_of(c)}));
+  return gnmt({.source_vocabulary = pairs.source_vocabulary,
+               .target_vocabulary = pairs.target_vocabulary,
+               .hidden = translator_width(c),
+               .layers = Layers,
+               .dropout = float(c.dropout),
+               .dtype = dtype_of(c)});
 }
 
 std::vector<StageNet> translator(const RunConfig& c, const SampleSource& train) {
@@ -333,9 +333,9 @@ const std::vector<ModelEntry>& models() {
       {"transformer", "scpl", "associated", text_contrastive<transformer_contrastive>},
       {"transformer_base", "bp", "backprop", translator},
       {"transformer_big", "bp", "backprop", translator},
-      {"residual_lstm", "bp", "backprop", residual_lstm_of},
-      {"gnmt8", "bp", "backprop", recurrent_translator<4>},
-      {"gnmt16", "bp", "backprop", recurrent_translator<8>},
+      {"residual_lstm", "bp", "backprop", nullptr, residual_lstm_of},
+      {"gnmt8", "bp", "backprop", nullptr, recurrent_translator<4>},
+      {"gnmt16", "bp", "backprop", nullptr, recurrent_translator<8>},
   };
   return table;
 }

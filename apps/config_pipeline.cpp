@@ -37,7 +37,8 @@ std::vector<ConfigField> pipeline_fields() {
       {"schedule", schedule.c_str(), &C::schedule, false},
       {"weights", weights.c_str(), &C::weights, true},
       {"cuts",
-       "bp, images: the units at which stages begin behind the first, such as 3,7,11; all: every unit is a stage; "
+       "bp, images, gnmt8, gnmt16, residual_lstm: the units at which stages begin behind the first, such as 3,7,11; "
+       "all: every unit is a stage; "
        "balanced:4: four stages of about equal operations; empty: the network's own",
        &C::cuts, false},
       {"placement", "auto (by measured cost), round_robin, blocks, or the device index of every stage, such as 0,0,1,1",

@@ -104,6 +104,8 @@ BlockPtr classifier(const Init& init, const GnmtConfig& c) {
 
 // ---- all of them ----
 
+constexpr int64_t kUsualTokens = 50;  // of either side: the longest that the published runs train on
+
 void add_unit(UnitNet& net, const std::string& name, const std::function<BlockPtr(const Init&)>& make) {
   net.units.push_back({name, [name, make](const Init& root) { return make(root.scope(name)); }});
 }
@@ -134,7 +136,8 @@ void expect_valid(const GnmtConfig& c) {
 
 UnitNet gnmt(const GnmtConfig& c) {
   expect_valid(c);
-  UnitNet net{.units = {}, .cuts = {}, .sample = {}, .targets = TargetKind::kTokens};
+  UnitNet net{
+      .units = {}, .cuts = {}, .sample = {{1, kUsualTokens}, {1, kUsualTokens}}, .targets = TargetKind::kTokens};
   const auto unit = [&](const char* name, BlockPtr (*make)(const Init&, const GnmtConfig&)) {
     add_unit(net, name, [make, c](const Init& init) { return make(init, c); });
   };

@@ -49,6 +49,7 @@ UnitNet residual_lstm(const ResidualLstmConfig& c) {
     throw ConfigError(str("residual_lstm: ", c.vocabulary, " words, ", c.classes, " classes, a width of ", c.width,
                           " and ", c.blocks, " blocks, expected 2 or more of the former, 1 or more of the latter"));
   UnitNet net;
+  net.sample = {{1, 200}};  // tokens of a review in the published runs
   const auto unit = [&](const std::string& name, BlockPtr (*make)(const Init&, const ResidualLstmConfig&)) {
     net.units.push_back({name, [name, make, c](const Init& root) { return make(root.scope(name), c); }});
   };

@@ -126,8 +126,9 @@ TEST_F(CommandTest, TrainsOnAnyTable) {
   const std::string table = "train --data csv --data-dir " + dir_.path().string() +
                             " --text-columns title,body --label-column kind --embedding-dim 12 --x-hid 8 --y-hid 6 "
                             "--vocab-size 50 --max-len 8 --batch 8 --cores-per-device 1 ";
-  for (const char* more : {"--model bag_of_embeddings --rule bp --lr 0.1 --epochs 20", "--model lstm --rule al",
-                           "--model transformer --rule scpl --act relu"}) {
+  for (const char* more :
+       {"--model bag_of_embeddings --rule bp --lr 0.1 --epochs 20", "--model lstm --rule al",
+        "--model transformer --rule scpl --act relu", "--model residual_lstm --rule bp --cuts balanced:2"}) {
     const Outcome o = sluice(table + more);
     EXPECT_EQ(o.status, 0) << more << "\n" << o.text;
     if (std::string(more).find("bag") != std::string::npos) {

@@ -61,7 +61,7 @@ TEST_F(TranslationCommand, ARecurrentNetworkLearnsTheSame) {
   const Outcome o =
       sluice("train --model gnmt8 --rule bp --data iwslt --pieces 0 --data-dir " + dir_.path().string() +
              " --width 0.03125 --batch 20 --micro-batches 2 --dropout 0.1 --lr-schedule constant --lr 0.005 "
-             "--label-smoothing 0.1 --epochs 25 --devices cpu:0,cpu:1 --cores-per-device 1 --out " +
+             "--label-smoothing 0.1 --epochs 25 --cuts 4,9,14 --devices cpu:0,cpu:1 --cores-per-device 1 --out " +
              run);
   ASSERT_EQ(o.status, 0) << o.text;
   EXPECT_THAT(o.text, HasSubstr("gnmt8 with bp on iwslt"));

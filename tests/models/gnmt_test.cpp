@@ -70,6 +70,22 @@ TEST_P(GnmtTest, ThePublishedStagesExchangeWhatIsPublished) {
   }
 }
 
+TEST(Gnmt, TheFullSizeExchangesWhatIsPublishedToo) {
+  constexpr int64_t kBatch = 64, kTokens = 50, kHidden = 1024;
+  for (const auto& [layers, last] : {std::pair<int, int64_t>{4, 3}, {8, 4}}) {
+    const UnitNet net = gnmt({.layers = layers});
+    const std::vector<UnitCost> costs = unit_costs(net, kBatch);
+    std::vector<int64_t> floats;
+    for (const int at : net.cuts) {
+      floats.push_back(0);
+      for (const UnitValue& v : costs[size_t(at) - 1].handed_on)
+        if (v.port.dtype == DType::kF32) floats.back() += v.shape.numel();
+    }
+    constexpr int64_t kSequence = kBatch * kTokens * kHidden;
+    EXPECT_THAT(floats, ElementsAre(2 * kSequence, 2 * kSequence, last * kSequence));
+  }
+}
+
 TEST_P(GnmtTest, TheCutChangesNoBit) {
   const Stream s(device());
   const UnitNet net = gnmt(small());
