@@ -4,17 +4,17 @@
 namespace sluice {
 namespace {
 
-WeightRead ahead_of_forward(const PassAt& at) {
+WeightRead ahead_to_meeting(const PassAt& at) {
   return {.version = at.updates, .ahead = at.worker / 2 + at.workers - at.worker - 1};
 }
-WeightRead ahead_of_backward(const PassAt& at) { return {.version = at.updates, .ahead = at.worker / 2}; }
+WeightRead behind_meeting(const PassAt& at) { return {.version = at.updates, .ahead = at.worker / 2}; }
 
 }  // namespace
 
 LearningRule spectrain() {
   return foretelling(Lookahead::kDirection,
                      asynchronous("spectrain", "asynchronous, forward and backward on foretold weights",
-                                  ahead_of_forward, ahead_of_backward));
+                                  ahead_to_meeting, behind_meeting));
 }
 
 }  // namespace sluice

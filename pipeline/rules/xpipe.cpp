@@ -15,7 +15,7 @@ WeightRead of_bellwether(const PassAt& at) {
   return {.version = std::max<int64_t>(0, first - behind) / at.mbs_per_step,
           .ahead = std::llround((at.workers + mbs - at.worker / 2.0 - 2) / mbs)};
 }
-WeightRead ahead_of_backward(const PassAt& at) {
+WeightRead ahead_by_half_depth(const PassAt& at) {
   const double mbs = at.mbs_per_step;
   return {.version = at.updates, .ahead = std::llround((mbs + at.worker / 2 - 1) / mbs)};
 }
@@ -25,7 +25,7 @@ WeightRead ahead_of_backward(const PassAt& at) {
 LearningRule xpipe() {
   return foretelling(Lookahead::kDirection,
                      asynchronous("xpipe", "asynchronous, one forecast a step for all its micro-batches", of_bellwether,
-                                  ahead_of_backward));
+                                  ahead_by_half_depth));
 }
 
 }  // namespace sluice
