@@ -35,7 +35,7 @@ class TestBlock final : public Block {
   Dense layer_;
 };
 
-Unit unit(const std::string& name, Step step) {
+Unit unit(const std::string& name, const Step& step) {
   return {name, [=](const Init& root) -> BlockPtr { return std::make_unique<TestBlock>(root.scope(name), step); }};
 }
 
