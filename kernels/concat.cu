@@ -5,22 +5,29 @@
 
 namespace sluice::kernels {
 
-/// Where each part begins, and behind which column of the whole it ends.
+/// Where each part lies, and behind which column of the whole it ends; parts that there are not end with the last.
 template <class Pointer>
 struct ColumnTable {
-  Pointer part[ColumnParts<Ref>::kMost];
-  int64_t end[ColumnParts<Ref>::kMost];
-  int64_t columns;  // of the whole
+  static constexpr int kMost = ColumnParts<Ref>::kMost;
+  Pointer part[kMost];
+  int64_t end[kMost];
 };
 
-/// f(pointer to the part's element) for element i of the whole.
+/// f(pointer to the part's element) for element i of the whole. Selected without indexing by a variable, which would
+/// copy the table to each thread's own memory.
 template <class Pointer, class F>
 __device__ inline void at_part(const ColumnTable<Pointer>& table, int64_t i, F f) {
-  const int64_t row = i / table.columns, column = i - row * table.columns;
-  int p = 0;
-  while (column >= table.end[p]) ++p;
-  const int64_t begin = p == 0 ? 0 : table.end[p - 1];
-  f(table.part[p] + row * (table.end[p] - begin) + column - begin);
+  constexpr int kMost = ColumnTable<Pointer>::kMost;
+  const int64_t columns = table.end[kMost - 1], row = i / columns, column = i - row * columns;
+  Pointer part = table.part[0];
+  int64_t begin = 0, end = table.end[0];
+  for (int p = 1; p < kMost; ++p) {
+    const bool behind = column >= table.end[p - 1];
+    part = behind ? table.part[p] : part;
+    begin = behind ? table.end[p - 1] : begin;
+    end = behind ? table.end[p] : end;
+  }
+  f(part + row * (end - begin) + column - begin);
 }
 
 template <class T, int N>
@@ -37,14 +44,14 @@ __global__ void __launch_bounds__(kThreads) concat_grad_kernel(const T* dy, int6
 
 namespace detail {
 template <class T, class Pointer, class R>
-ColumnTable<Pointer> column_table(const ColumnParts<R>& parts, int64_t columns) {
+ColumnTable<Pointer> column_table(const ColumnParts<R>& parts) {
   ColumnTable<Pointer> table{};
-  table.columns = columns;
   int64_t end = 0;
-  for (int i = 0; i < parts.count; ++i) {
-    const R& part = parts.v[size_t(i)];
-    end += part.shape.cols();
-    table.part[i] = part.template as<T>();
+  for (int i = 0; i < ColumnParts<R>::kMost; ++i) {
+    if (i < parts.count) {
+      end += parts.v[size_t(i)].shape.cols();
+      table.part[i] = parts.v[size_t(i)].template as<T>();
+    }
     table.end[i] = end;
   }
   return table;
@@ -68,7 +75,7 @@ void Concat::cuda(CudaContext& c) const {
     const bool packed = detail::whole_packs<T>(parts, y.as<T>());
     const Grid g = grid_for(c, packed ? n / kN : n);
     launch_kernel(c, kName, packed ? concat_kernel<T, kN> : concat_kernel<T, 1>, g.blocks, g.threads, 0, y.as<T>(), n,
-                  detail::column_table<T, const T*>(parts, y.shape.cols()));
+                  detail::column_table<T, const T*>(parts));
   });
 }
 
@@ -80,7 +87,7 @@ void ConcatGrad::cuda(CudaContext& c) const {
     const bool packed = detail::whole_packs<T>(dparts, dy.as<T>());
     const Grid g = grid_for(c, packed ? n / kN : n);
     launch_kernel(c, kName, packed ? concat_grad_kernel<T, kN> : concat_grad_kernel<T, 1>, g.blocks, g.threads, 0,
-                  dy.as<T>(), n, detail::column_table<T, T*>(dparts, dy.shape.cols()));
+                  dy.as<T>(), n, detail::column_table<T, T*>(dparts));
   });
 }
 

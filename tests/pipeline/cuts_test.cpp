@@ -132,6 +132,7 @@ TEST_P(Cuts, GiveTheWeightsOfOneStage) {
 TEST(ImageNetworks, LearnAFewImagesByHeart) {
   for (const DType t : product_dtypes(Stream(Device{})))
     for (const Network& n : networks(t)) {
+      if (t != DType::kF32 && n.name != std::string("googlenet") && n.name != std::string("densenet121")) continue;
       SCOPED_TRACE(testing::Message() << n.name << " " << name(t));
       const PlanOptions plan{.schedule = "one_device", .placement = all_on_one(int(n.net.cuts.size()) + 1)};
       const std::vector<float> losses = trained(n, n.net.cuts, plan, 30).losses;
