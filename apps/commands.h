@@ -13,6 +13,8 @@ void add_info(CLI::App& app);
 void add_demo(CLI::App& app);
 void add_data(CLI::App& app);
 void add_plot(CLI::App& app);
+void add_plan(CLI::App& app);
+void add_partition(CLI::App& app);
 void add_translate(CLI::App& app);
 
 /// How a translator searches: --beam and what goes with it.

@@ -25,7 +25,9 @@ std::string weights_help() {
 std::string schedule_help() {
   std::string help = "auto";
   for (const PlanSchedule& s : schedules()) help += str(", ", s.name);
-  return help + " (associated_m, associated_p: the original's threaded modes); auto streams al and scpl";
+  return help +
+         " (associated_m, associated_p: the original's threaded modes), or a plan's file, .txt or .json; auto streams "
+         "al and scpl";
 }
 
 }  // namespace

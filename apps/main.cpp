@@ -34,6 +34,8 @@ int main(int argc, char** argv) {
   sluice::add_train(app);
   sluice::add_eval(app);
   sluice::add_translate(app);
+  sluice::add_plan(app);
+  sluice::add_partition(app);
   sluice::add_demo(app);
   sluice::add_data(app);
   sluice::add_plot(app);

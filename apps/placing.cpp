@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "apps/median.h"
+#include "apps/schedule_file.h"
 #include "pipeline/partition.h"
 
 namespace sluice {
@@ -32,6 +33,23 @@ Placement spread(const RunConfig& c, int stages, int devices) {
   return p;
 }
 
+/// Where the schedule's file has the stages.
+Placement placement_in_file(const RunConfig& c, int stages, int devices) {
+  Placement p;
+  try {
+    p = placement_of(read_schedule(c.schedule));
+  } catch (const ScheduleError& e) {
+    throw in_schedule(c.schedule, e);
+  }
+  if (int(p.size()) != stages)
+    throw ConfigError(str("schedule=", c.schedule, " has ", p.size(), " stages; ", c.model, " with rule ", c.rule,
+                          " has ", stages, ", which --cuts may change"));
+  if (count_workers(p) != devices)
+    throw ConfigError(
+        str("schedule=", c.schedule, " is for ", count_workers(p), " workers; devices=", c.devices, " has ", devices));
+  return p;
+}
+
 }  // namespace
 
 Placement place(const RunConfig& c, const TrainingData& data, int stages, int devices, bool error_crosses) {
@@ -49,6 +67,7 @@ Placement place(const RunConfig& c, const TrainingData& data, int stages, int de
                             "; devices=", c.devices, " has ", devices));
     return p;
   }
+  if (is_schedule_file(c.schedule) && !spreads) return placement_in_file(c, stages, devices);
   if (devices == 1) return Placement(size_t(stages), 0);
   if (devices > stages)
     throw ConfigError(str("devices=", c.devices, ": ", devices, " devices for ", stages, " stages of ", c.model,

@@ -1,4 +1,4 @@
-// `sluice plot`: pictures of what runs wrote, drawn by gnuplot.
+// `sluice plot`: pictures of what runs wrote; curves and histograms are drawn by gnuplot.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -8,6 +8,8 @@
 #include "apps/commands.h"
 #include "apps/curves.h"
 #include "apps/indicators.h"
+#include "apps/run_dir.h"
+#include "apps/trace_file.h"
 #include "kernels/common/error.h"
 
 namespace sluice {
@@ -50,6 +52,19 @@ void plot_curves(const CurvesOptions& o) {
   fmt::print("{}: {} of {} runs\n", o.out, o.column, curves.size());
 }
 
+struct TimelineOptions {
+  std::string run, out = "timeline.svg";
+  int64_t first = 2, steps = 2;
+};
+
+void plot_timeline(const TimelineOptions& o) {
+  const RunConfig config = saved_config(o.run, "", "");
+  const TimelinePicture picture =
+      read_trace(read_text(o.run + "/trace.json"), o.run + "/trace.json", config.micro_batches, o.first, o.steps);
+  write_file(o.out, timeline_svg(picture));
+  fmt::print("{}: {} actions on {} devices\n", o.out, picture.boxes.size(), picture.lanes.size());
+}
+
 void plot_indicator(const PlotOptions& o) {
   expect_picture(o.out);
   const NpyArray a = read_npy(o.file);
@@ -68,7 +83,7 @@ void plot_indicator(const PlotOptions& o) {
 }  // namespace
 
 void add_plot(CLI::App& app) {
-  CLI::App* plot = app.add_subcommand("plot", "Pictures of what runs wrote, by gnuplot");
+  CLI::App* plot = app.add_subcommand("plot", "Pictures of what runs wrote");
   plot->require_subcommand(1);
   CLI::App* indicator = plot->add_subcommand("indicator", "Histogram of learning indicators, as PNG or SVG");
   auto o = std::make_shared<PlotOptions>();
@@ -79,6 +94,17 @@ void add_plot(CLI::App& app) {
       ->capture_default_str();
   indicator->add_option("--bins", o->bins, "parts of the range")->check(CLI::Range(2, 100000))->capture_default_str();
   indicator->callback([o] { plot_indicator(*o); });
+  CLI::App* timeline = plot->add_subcommand("timeline", "What each device did when in a run's first steps, as SVG");
+  auto t = std::make_shared<TimelineOptions>();
+  timeline->add_option("run", t->run, "run directory of `sluice train --out`")->required();
+  timeline->add_option("--out", t->out, "the picture")->capture_default_str();
+  timeline->add_option("--first-step", t->first, "the first step drawn; those before it warm up")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+      ->capture_default_str();
+  timeline->add_option("--steps", t->steps, "steps drawn")
+      ->check(CLI::Range(int64_t{1}, int64_t{1000}))
+      ->capture_default_str();
+  timeline->callback([t] { plot_timeline(*t); });
   CLI::App* curves =
       plot->add_subcommand("curves", "A column of several runs' metrics over their steps, as PNG or SVG");
   auto c = std::make_shared<CurvesOptions>();

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <utility>
 
+#include "apps/schedule_file.h"
 #include "engine/error.h"
 
 namespace sluice {
@@ -44,6 +45,13 @@ void write_file(const std::string& path, const std::string& content) {
   if (error) throw DataError(str(path, ": cannot be written: ", error.message()));
 }
 
+std::string read_text(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  if (!in) throw DataError(str(path, ": cannot be read"));
+  return text;
+}
+
 std::filesystem::path data_home() {
   for (const auto& [variable, below] :
        {std::pair{"SLUICE_DATA_DIR", ""}, {"XDG_CACHE_HOME", "sluice"}, {"HOME", ".cache/sluice"}})
@@ -65,7 +73,10 @@ RunConfig saved_config(const std::string& run, const std::string& data_dir, cons
   RunConfig config;
   read_config_file(config, run + "/config.json");
   if (!data_dir.empty()) config.data_dir = data_dir;
+  const bool from_file = is_schedule_file(config.schedule);
+  if (from_file) config.schedule = run + "/schedule.txt";  // the run may have been moved
   if (devices.empty()) return config;
+  if (from_file) config.schedule = "auto";
   config.devices = devices;
   config.placement = "auto";
   return config;

@@ -29,6 +29,7 @@ class RunDir {
   std::string checkpoint() const { return (dir_ / "checkpoint.safetensors").string(); }
   std::string best() const { return (dir_ / "best.safetensors").string(); }  // by accuracy on validation samples
   std::string trace() const { return (dir_ / "trace.json").string(); }
+  std::string schedule() const { return (dir_ / "schedule.txt").string(); }  // where it came from a file
   std::string config() const { return (dir_ / "config.json").string(); }
   bool has_checkpoint() const { return std::filesystem::exists(checkpoint()); }
 
@@ -59,6 +60,8 @@ std::string results_csv(const std::vector<ResultRow>& rows);
 /// Where data sets are kept, and what is made of them once: SLUICE_DATA_DIR, or `sluice` in the user's cache.
 std::filesystem::path data_home();
 
+/// A whole file. Throws DataError with the path where it cannot be read.
+std::string read_text(const std::string& path);
 /// Writes a whole file under a temporary name, then renames it. Throws DataError with the path and the reason.
 void write_file(const std::string& path, const std::string& content);
 

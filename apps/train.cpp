@@ -9,10 +9,15 @@
 #include <sstream>
 
 #include "apps/commands.h"
+#include "apps/config_options.h"
 #include "apps/event_file.h"
 #include "apps/indicators.h"
+#include "apps/memory_table.h"
+#include "apps/plan_file.h"
 #include "apps/progress.h"
 #include "apps/run_dir.h"
+#include "apps/schedule_file.h"
+#include "apps/stage_maps.h"
 #include "apps/table.h"
 #include "apps/training.h"
 #include "apps/translation.h"
@@ -31,25 +36,6 @@ void install_stop_handler() {
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
 }
-
-/// What the command line holds before it is applied in order: file, flags, --set.
-struct TrainOptions {
-  std::string config_file;
-  std::vector<std::pair<std::string, std::string>> flags;
-  std::vector<std::string> sets;
-
-  RunConfig resolve() const {
-    RunConfig c;
-    if (!config_file.empty()) read_config_file(c, config_file);
-    for (const auto& [key, value] : flags) set_field(c, key, value);
-    for (const std::string& s : sets) {
-      const size_t equals = s.find('=');
-      if (equals == std::string::npos) throw ConfigError(str("--set ", s, ": expected key=value"));
-      set_field(c, s.substr(0, equals), s.substr(equals + 1));
-    }
-    return c;
-  }
-};
 
 std::string describe(const Training& t) {
   const RunConfig& c = t.config();
@@ -92,6 +78,10 @@ class TrainRun {
     if (best_)
       fmt::print("best on validation: epoch {}, {:.2f} %; test accuracy {:.2f} %\n", best_->epoch,
                  100 * *best_->validation_accuracy, 100 * best_->test_accuracy.value_or(0));
+    std::string peaks;
+    for (size_t d = 0; d < peaks_.size(); ++d)
+      peaks += fmt::format("{}{} {}", d ? ", " : "", training_.devices()[d].text(), bytes_text(peaks_[d]));
+    if (!peaks.empty()) fmt::print("peak memory in training: {}\n", peaks);
     if (g_stop) fmt::print("stopped after step {}{}\n", training_.step(), dir_ ? "; the same command goes on" : "");
   }
 
@@ -133,6 +123,7 @@ class TrainRun {
                                             .indicators = indicates,
                                             .trace = trace});
     bar.finish();
+    if (peaks_.empty()) peaks_ = training_.device_peaks();  // before evaluation, which has batches of its own
     seconds_ += result.wall_s;
     const int64_t done = training_.step() - begin;
     if (done == 0) return;
@@ -210,6 +201,7 @@ class TrainRun {
   std::optional<RunDir> dir_;
   std::unique_ptr<EventFile> events_;
   std::vector<std::vector<float>> stage_losses_;  // of the last step
+  std::vector<int64_t> peaks_;                    // bytes, of each device
   double seconds_ = 0;
   std::optional<MetricsRow> best_;  // on the validation samples
 };
@@ -224,21 +216,45 @@ void print_turns(const std::vector<ResultRow>& results) {
   fmt::print("{} turns: test accuracy {:.2f} +- {:.2f} %\n", last.size(), mean, std::sqrt(square));
 }
 
+/// What `sluice train` has beside the configuration.
+struct TrainOptions {
+  std::shared_ptr<ConfigOptions> config;
+  std::string plan;
+};
+
+/// The configuration; of a plan file, its own with the options on top. A map of stages is left to with_maps().
+RunConfig resolve(const TrainOptions& o, const std::string& plan_text) {
+  if (o.plan.empty() || is_stage_maps(plan_text)) return o.config->resolve();
+  RunConfig base = read_plan_text(plan_text, o.plan).config;
+  base.schedule = o.plan;
+  return o.config->resolve(base);
+}
+
+RunConfig with_maps(const RunConfig& c, const TrainingData& data, const std::string& text, const std::string& path) {
+  const ModelEntry& model = find_model(c);
+  if (model.units == nullptr)
+    throw ConfigError(str(path, ": model=", c.model, " with rule=", c.rule, " has stages of its own"));
+  return with_stage_maps(c, read_stage_maps(text, path), int(model.units(c, *data.train).units.size()), path);
+}
+
 void train(const TrainOptions& options) {
-  const RunConfig config = with_network_defaults(options.resolve());
+  const std::string plan = options.plan.empty() ? "" : read_text(options.plan);
+  RunConfig config = with_network_defaults(resolve(options, plan));
   check_config(config);
   parse_devices(config.devices);
   find_model(config);
   const TrainingData data = load_data(config);
+  if (is_stage_maps(plan)) config = with_maps(config, data, plan, options.plan);
   install_stop_handler();
   std::vector<ResultRow> results;
   for (int64_t turn = 0; turn < config.repeat && !g_stop; ++turn) {
     RunConfig one = config;
     one.seed += turn;
     if (config.repeat > 1 && !config.out.empty()) one.out += fmt::format("/turn-{}", turn);
+    keep_schedule(one);
     Training training(one, data);
     TrainRun run(training, turn, results);
-    fmt::print("{}\n", describe(training));
+    fmt::print("{}\n{}", describe(training), memory_table(training.devices(), training.expected_memory()));
     run.run();
     if (config.out.empty() || results.empty()) continue;
     write_file(config.out + "/results.csv", results_csv(results));
@@ -314,24 +330,11 @@ void eval(const EvalOptions& o) {
 }  // namespace
 
 void add_train(CLI::App& app) {
-  auto options = std::make_shared<TrainOptions>();
   CLI::App* command = app.add_subcommand("train", "Train a network; resumes where --out holds a checkpoint");
-  command->add_option("--config", options->config_file, "JSON file with any of the keys below; flags override it");
-  const RunConfig defaults;
-  for (const ConfigField& f : config_fields()) {
-    std::string flags = str("--", f.key);
-    for (const ConfigAlias& a : config_aliases())
-      if (std::string_view(a.key) == f.key) flags += str(",--", a.name);
-    std::replace(flags.begin(), flags.end(), '_', '-');
-    const std::string value = field_text(defaults, f);
-    CLI::Option* option = command->add_option_function<std::string>(
-        flags, [options, key = f.key](const std::string& v) { options->flags.emplace_back(key, v); },
-        std::string(f.help) + (value.empty() ? "" : " [" + value + "]"));
-    option->type_name("");
-    if (std::holds_alternative<bool RunConfig::*>(f.member)) option->expected(0, 1)->default_str("true");
-  }
-  command->add_option("--set", options->sets, "key=value for any key above; applied last; may be repeated")
-      ->type_name("KEY=VALUE");
+  auto options = std::make_shared<TrainOptions>();
+  options->config = add_config_options(*command);
+  command->add_option("--plan", options->plan,
+                      "JSON file of `sluice plan`, whose keys the others override; or PipeDream's maps of stages");
   command->callback([options] { train(*options); });
 }
 

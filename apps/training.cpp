@@ -10,9 +10,9 @@
 
 #include "apps/placing.h"
 #include "apps/recipe.h"
+#include "apps/schedule_file.h"
 #include "data/word_vectors.h"
 #include "optim/clipped.h"
-#include "pipeline/schedules.h"
 
 namespace sluice {
 namespace {
@@ -101,9 +101,13 @@ Training::Training(RunConfig config, TrainingData data)
   steps_per_epoch_ = loader_->per_epoch() / config_.micro_batches;
   if (steps_per_epoch_ == 0)
     throw ConfigError(str("batch=", config_.batch, ": the training set has only ", loader_->size(), " samples"));
-  const PlanSchedule& schedule = find_schedule(schedule_name(config_, rule.error_crosses, int(devices_.size())));
-  pipeline_ = make_pipeline(make_stages(model, rule.error_crosses), rule,
-                            schedule.make(placement_, int(config_.micro_batches)));
+  const std::string schedule = schedule_name(config_, rule.error_crosses, int(devices_.size()));
+  const Plan plan = compute_plan(config_, schedule, placement_);
+  try {
+    pipeline_ = make_pipeline(make_stages(model, rule.error_crosses), rule, plan);
+  } catch (const ScheduleError& e) {
+    throw in_schedule(schedule, e);
+  }
   if (!config_.word_vec.empty()) set_word_vectors();
 }
 
@@ -291,6 +295,24 @@ int Training::cores() const {
   int n = 0;
   for (const CpuShare& s : shares_) n += s.cores.empty() ? 0 : s.team;
   return n;
+}
+
+ByteCount Training::counted_bytes() {
+  loader_->seek(0);
+  return count_bytes(make_nets(find_model(config_)), feed_from(*loader_), pipeline_.wiring.error_crosses,
+                     int(pipeline_.stages[0]->optimizer->state_names().size()));
+}
+std::vector<WorkerBytes> Training::expected_memory() {
+  const ByteCount count = counted_bytes();
+  CostModel costs{};
+  costs.edges = count.edges;
+  costs.bytes = count.bytes;
+  return simulate(pipeline_.report, costs).bytes;
+}
+std::vector<int64_t> Training::device_peaks() const {
+  std::vector<int64_t> peaks;
+  for (const Stream& s : streams_) peaks.push_back(s.pool().peak());
+  return peaks;
 }
 
 int64_t Training::stored_peak() const {

@@ -10,9 +10,11 @@
 #include "data/loader.h"
 #include "pipeline/adaptive.h"
 #include "pipeline/beam_search.h"
+#include "pipeline/byte_count.h"
 #include "pipeline/code_health.h"
 #include "pipeline/evaluate.h"
 #include "pipeline/executor.h"
+#include "pipeline/simulate.h"
 #include "pipeline/trace.h"
 
 namespace sluice {
@@ -79,6 +81,14 @@ class Training {
   const std::vector<Device>& devices() const { return devices_; }
   const Placement& placement() const { return placement_; }
   int cores() const;
+
+  /// How the stages hang together, and which plan they run.
+  const Pipeline& pipeline() const { return pipeline_; }
+  /// What a micro-batch keeps and hands on by stage, and what each device will hold at the most: counted by a dry run
+  /// of the first micro-batch, before anything is trained.
+  ByteCount counted_bytes();
+  std::vector<WorkerBytes> expected_memory();
+  std::vector<int64_t> device_peaks() const;  // measured: bytes of each device's pool
 
   int64_t stored_peak() const;  // bytes kept for backward, largest, summed over stages
   int64_t peak_memory() const;  // bytes of all pools, largest, summed over devices

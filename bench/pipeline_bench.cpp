@@ -31,7 +31,7 @@ using bench::Subject;
 struct Options {
   std::string json, devices = "cpu:0,cpu:1";
   std::vector<std::string> rows;  // keys; none: all
-  int64_t samples = 16, rounds = 5, depth = 18, mbs = 8;
+  int64_t samples = 16, rounds = 5, depth = 34, mbs = 8, async_mbs = 60;
   double width = 0.25, seconds = 0.4;
   bool adam = false;
 };
@@ -116,12 +116,11 @@ class Base {
   std::vector<double> pair_;  // rate of two runs at once over twice the rate of one
 };
 
-/// Seconds that sends held their sender, over their bytes, as the row itself shows.
-double bandwidth(PipelineRow& row, int64_t steps) {
+/// What the row itself shows in one more stretch.
+CostModel traced(PipelineRow& row, int64_t steps) {
   Trace trace(1 << 20);
   row.run(steps, &trace);
-  const CostModel costs = bench::costs_of(trace, 4, row.sent());
-  return costs.link.bandwidth;
+  return bench::costs_of(trace, 4, row.sent());
 }
 
 struct Figures {
@@ -151,18 +150,18 @@ class PipelineBench {
       }
       std::cerr << "round " << round + 1 << " of " << options_.rounds << "\r" << std::flush;
     }
-    for (auto& r : rows_) link_[r->key()] = bandwidth(*r, steps_of(*r));
+    for (auto& r : rows_) own_[r->key()] = traced(*r, steps_of(*r));
   }
 
   Figures figures(const PipelineRow& r) const {
     const Base& base = *bases_.at(r.plan().mbs);
     CostModel costs = base.costs(r);
-    costs.link = {.bandwidth = link_.at(r.key()), .holds_sender = true};
+    costs.link = own_.at(r.key()).link;
     const Timeline t =
         simulate(r.pipeline().plan, r.pipeline().wiring, costs, r.last_steps() * r.pipeline().report.mbs_per_step);
     Figures f;
     f.over_one = paired(timed(base.one().seconds()), timed(r.seconds()));
-    f.share = f.over_one / (2 * std::max(balance(costs), 0.5) * base.pair());
+    f.share = f.over_one * largest_share(costs) / base.pair();
     f.bubble = r.idle_share();
     const bench::Halves h = halves_of(base);
     const bool drains = r.plan().schedule != "async_1f1b";
@@ -211,15 +210,18 @@ class PipelineBench {
     return j;
   }
 
-  /// What PipeOptim takes longer than the same schedule without forecasts.
+  /// What PipeOptim's updates, which foretell in the same pass, take longer than those of the same schedule without
+  /// forecasts, of all work of a step. Whole steps differ by more from round to round.
   double prediction_share() const {
-    const PipelineRow *with = nullptr, *without = nullptr;
-    for (const auto& r : rows_) {
-      if (r->key() == "async_1f1b.pipeoptim") with = r.get();
-      if (r->key() == "async_1f1b.naive") without = r.get();
+    const auto with = own_.find("async_1f1b.pipeoptim"), without = own_.find("async_1f1b.naive");
+    if (with == own_.end() || without == own_.end()) return 0;
+    double longer = 0, all = 0;
+    for (size_t i = 0; i < 4; ++i) {
+      const CostModel &a = with->second, &b = without->second;
+      longer += a.update[i] - b.update[i];
+      all += b.forward[i] + b.backward_input[i] + b.backward_weight[i] + b.update[i];
     }
-    if (with == nullptr || without == nullptr) return 0;
-    return paired(timed(with->seconds()), timed(without->seconds())) - 1;
+    return longer / all;
   }
 
  private:
@@ -229,11 +231,13 @@ class PipelineBench {
     if (int64_t(seconds.size()) > options_.rounds) seconds.resize(size_t(options_.rounds));
     return seconds;
   }
+  /// An asynchronous pipeline fills once a run, so its runs are long enough for that not to matter.
   int64_t steps_of(const PipelineRow& r) const {
-    return std::max<int64_t>(4, int64_t(options_.seconds / r.seconds().front()));
+    const int64_t least = r.plan().schedule == "async_1f1b" ? options_.async_mbs / r.plan().mbs : 4;
+    return std::max(least, int64_t(options_.seconds / r.seconds().front()));
   }
-  /// The largest load of two neighbouring runs of stages over all of it.
-  static double balance(const CostModel& costs) {
+  /// The larger of two devices' loads over their sum, under the best placement of the stages.
+  static double largest_share(const CostModel& costs) {
     std::vector<double> stages;
     double sum = 0;
     for (size_t i = 0; i < 4; ++i) {
@@ -256,7 +260,7 @@ class PipelineBench {
   Options options_;
   std::map<int, std::unique_ptr<Base>> bases_;  // by micro-batches of a step
   std::vector<std::unique_ptr<PipelineRow>> rows_;
-  std::map<std::string, double> link_;  // bytes per second
+  std::map<std::string, CostModel> own_;  // as the rows themselves show them
 };
 
 /// One weight and next to no work: what a step takes is what its actions cost the executor, and a few small kernels.
@@ -331,6 +335,8 @@ int main(int argc, char** argv) {
   app.add_option("--width", o.width, "width multiplier")->capture_default_str();
   app.add_option("--samples", o.samples, "samples of a micro-batch")->capture_default_str();
   app.add_option("--mbs", o.mbs, "micro-batches of a synchronous step")->capture_default_str();
+  app.add_option("--async-mbs", o.async_mbs, "micro-batches of an asynchronous stretch, at least")
+      ->capture_default_str();
   app.add_option("--rounds", o.rounds, "rounds that medians are taken over")->capture_default_str();
   app.add_option("--seconds", o.seconds, "of a stretch of a row in a round, about")->capture_default_str();
   app.add_option("--rows", o.rows, "rows such as zb_h1.backprop,async_1f1b.pipeoptim [all]")->delimiter(',');

@@ -1,6 +1,9 @@
 // One micro-batch, stage by stage, dry.
 #include "pipeline/byte_count.h"
 
+#include <algorithm>
+#include <memory>
+
 #include "engine/tape.h"
 #include "pipeline/wiring.h"
 
@@ -64,10 +67,41 @@ class Count {
     return all;
   }
 
+  /// Forward once beside all stages before, whose values it reads, and once alone, there and back.
   StageBytes stage(size_t s, int moments) {
     Arena arena(dry_, nets_[s].init, 0);
+    StageBytes b{.weights = arena.values().bytes(),
+                 .gradients = arena.grads().bytes(),
+                 .optimizer = moments * arena.values().bytes(),
+                 .buffers = arena.buffers().bytes()};
+    const std::vector<Var> feed = fed(s);
+    const int64_t before = together_.bytes();
+    tapes_.push_back(std::make_unique<Tape>());
+    const StageOutput out = forward(s, feed, arena, together_, *tapes_.back());
+    for (const Var& v : out.out) values_[s].push_back(v.value);
+    losses_[s] = int64_t(out.losses.size());
+    const int64_t fresh = together_.bytes() - before;
+    alone(s, feed, arena, b);
+    b.shared = std::max<int64_t>(0, b.activations - fresh);
+    return b;
+  }
+  void alone(size_t s, const std::vector<Var>& feed, Arena& arena, StageBytes& b) const {
+    Pool& pool = dry_.pool();
+    pool.reset_peak();
+    const int64_t before = pool.in_use();
     Ledger ledger;
     Tape tape;
+    StageOutput out = forward(s, feed, arena, ledger, tape);
+    b.activations = ledger.bytes();
+    const std::vector<Root> from = roots(s, out);
+    out = {};
+    BackwardCtx back{dry_, arena.weights(), arena, ledger};
+    tape.backward_input(from, back);
+    b.deferred = ledger.bytes();
+    tape.backward_weight(back);
+    b.working = std::max<int64_t>(0, pool.peak() - before - b.activations);
+  }
+  StageOutput forward(size_t s, const std::vector<Var>& feed, Arena& arena, Ledger& ledger, Tape& tape) const {
     Ctx ctx{.stream = dry_,
             .weights = arena.weights(),
             .arena = arena,
@@ -75,20 +109,7 @@ class Count {
             .tape = &tape,
             .rng = {},
             .training = true};
-    StageOutput out = nets_[s].body->forward(ctx, fed(s), inputs(s, tape), 1.0f);
-    for (const Var& v : out.out) values_[s].push_back(v.value);
-    losses_[s] = int64_t(out.losses.size());
-    const std::vector<Root> from = roots(s, out);
-    out = {};
-    StageBytes b{.weights = arena.values().bytes(),
-                 .gradients = arena.grads().bytes(),
-                 .optimizer = moments * arena.values().bytes(),
-                 .buffers = arena.buffers().bytes(),
-                 .activations = ledger.bytes()};
-    BackwardCtx back{dry_, arena.weights(), arena, ledger};
-    tape.backward_input(from, back);
-    b.deferred = ledger.bytes();
-    return b;
+    return nets_[s].body->forward(ctx, feed, inputs(s, tape), 1.0f);
   }
 
   EdgeBytes edge(const Edge& e) const {
@@ -109,6 +130,8 @@ class Count {
   std::vector<Edge> edges_;
   std::vector<int64_t> losses_;              // by stage
   std::vector<std::vector<Tensor>> values_;  // by stage and port
+  Ledger together_;                          // of all stages
+  std::vector<std::unique_ptr<Tape>> tapes_;
 };
 
 }  // namespace

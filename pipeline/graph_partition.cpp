@@ -9,12 +9,12 @@
 namespace sluice {
 namespace {
 
-constexpr double kNever = std::numeric_limits<double>::infinity();
+constexpr double kUnreached = std::numeric_limits<double>::infinity();
 constexpr int kStart = -1;  // the cut before everything
 
 /// The best way to run what lies between two cuts on so many machines.
 struct Choice {
-  double seconds = kNever;
+  double seconds = kUnreached;
   int cut = kStart;  // behind which the last stage begins
   int replicas = 1;  // of the last stage
   int machines = 0;  // that the whole uses
@@ -154,7 +154,7 @@ GraphPartition partition_graph(const std::vector<CutState>& states, const Partit
   }
   const int last = int(states.size()) - 1;
   out.seconds = tables.back().all(kStart, last).seconds;
-  if (out.seconds == kNever)
+  if (out.seconds == kUnreached)
     throw ScheduleError(str("partition: nothing fits ", devices, " machines of ", options.memory, " bytes",
                             options.straight ? " without replicas" : "", " among ", states.size(), " cuts"));
   unfold(tables.back(), kStart, last, tables.back().machines(), {}, out.stages);

@@ -54,6 +54,7 @@ class Simulation {
       to.weights += b.weights + b.buffers;
       to.gradients += b.gradients;
       to.optimizer += b.optimizer;
+      to.working = std::max(to.working, b.working);
       to.stash += b.weights * (report_.versions_held[s] - 1 + report_.forecasts_held[s]);
     }
     for (const ChannelUse& c : report_.channels)

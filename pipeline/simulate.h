@@ -16,7 +16,8 @@ struct WorkerBytes {
   int64_t stash = 0;        // older and foretold weights
   int64_t parcels = 0;      // slots of the channels that end here
   int64_t activations = 0;  // the largest sum over its stages at any time
-  int64_t peak() const { return weights + gradients + optimizer + stash + parcels + activations; }
+  int64_t working = 0;      // beside them while an action runs
+  int64_t peak() const { return weights + gradients + optimizer + stash + parcels + activations + working; }
 };
 
 struct Timeline {

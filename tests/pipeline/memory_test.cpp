@@ -24,7 +24,6 @@ Placement placement_for(const std::string& schedule, int workers, int each) {
   return p;
 }
 
-/// Names of schedules and rules that no formula is known of.
 TEST(MemoryFormula, IsThereForEverySchedule) {
   for (const PlanSchedule& s : schedules()) EXPECT_TRUE(activations_kept(s, {}, 0)) << s.name;
   for (const LearningRule& r : rules()) EXPECT_TRUE(weight_copies(r, {}, 0)) << r.name;
@@ -79,6 +78,22 @@ TEST(MemoryFormula, OfARulesWeightsIsWhatItsRunKeeps) {
                     *weight_copies(r, {workers, 1, mbs}, worker))
               << worker;
       }
+}
+
+TEST(ByteCount, StagesInOneKeepWhatTheyShareOnce) {
+  // The same two layers as one stage and as two, by the sum of what they keep.
+  const ByteCount one = count_bytes(make_nets({.stages = 1}), make_feed(-1, 0, kRows), true, 2);
+  const ByteCount two = count_bytes(make_nets({.stages = 2}), make_feed(-1, 0, kRows), true, 2);
+  ASSERT_EQ(two.bytes.size(), 2u);
+  EXPECT_EQ(one.edges.size(), 0u);
+  ASSERT_EQ(two.edges.size(), 1u);
+  EXPECT_EQ(one.bytes[0].shared, 0);
+  EXPECT_EQ(two.edges[0].activations, 512);                          // 6 x 16 f32, in steps of 256
+  EXPECT_EQ(two.edges[0].gradients, 512 + 256);                      // and the loss
+  EXPECT_EQ(two.bytes[1].optimizer, 2 * two.bytes[1].weights);       // two moments
+  EXPECT_EQ(two.bytes[1].buffers, one.bytes[0].buffers);             // of a batch norm
+  EXPECT_LT(two.bytes[0].deferred, two.bytes[0].activations);        // masks and statistics are done with
+  EXPECT_GE(two.bytes[1].working, kRows * kWidth * int64_t{4} * 2);  // a value and a gradient at least
 }
 
 class MemoryMeasured : public OnEachPlace {};

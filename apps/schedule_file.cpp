@@ -1,0 +1,81 @@
+// Reads plans, and tells where in a file an error is.
+#include "apps/schedule_file.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <sstream>
+
+#include "apps/plan_file.h"
+#include "apps/run_dir.h"
+#include "pipeline/schedules.h"
+
+namespace sluice {
+namespace {
+
+Plan parse_file(const std::string& path) {
+  if (path.ends_with(".json")) return read_plan_text(read_text(path), path).plan;
+  try {
+    return parse(read_text(path));
+  } catch (const ScheduleError& e) {
+    throw DataError(str(path, ": ", e.what()));
+  }
+}
+
+std::string listed(const Placement& placement) {
+  std::string text;
+  for (const int w : placement) text += str(text.empty() ? "" : ",", w);
+  return text;
+}
+
+}  // namespace
+
+bool is_schedule_file(const std::string& schedule) { return schedule.ends_with(".txt") || schedule.ends_with(".json"); }
+
+Plan read_schedule(const std::string& path) {
+  Plan plan = parse_file(path);
+  if (plan.empty()) throw DataError(str(path, ": no line, expected 'prologue | period * mbs | epilogue' a worker"));
+  for (Program& p : plan)
+    for (std::vector<Action>* part : {&p.prologue, &p.period, &p.epilogue})
+      std::erase_if(*part, [](const Action& a) { return a.what == Do::kSend || a.what == Do::kRecv; });
+  return plan;
+}
+
+Plan compute_plan(const RunConfig& c, const std::string& schedule, const Placement& placement) {
+  if (!is_schedule_file(schedule)) return find_schedule(schedule).make(placement, int(c.micro_batches));
+  Plan plan = read_schedule(schedule);
+  Placement own;
+  try {
+    own = placement_of(plan);
+  } catch (const ScheduleError& e) {
+    throw in_schedule(schedule, e);
+  }
+  if (own != placement)
+    throw ConfigError(str("schedule=", schedule, " has its stages on workers ", listed(own), ", the run on ",
+                          listed(placement), ", by the network's cuts and placement=", c.placement));
+  if (plan[0].mbs_per_period != c.micro_batches)
+    throw ConfigError(str("schedule=", schedule, ": a step of ", plan[0].mbs_per_period,
+                          " micro-batches; micro_batches=", c.micro_batches));
+  return plan;
+}
+
+void keep_schedule(RunConfig& c) {
+  if (!is_schedule_file(c.schedule) || c.out.empty()) return;
+  const RunDir dir(c.out);
+  write_file(dir.schedule(), to_text(read_schedule(c.schedule)));
+  c.schedule = dir.schedule();
+}
+
+ScheduleError in_schedule(const std::string& schedule, const ScheduleError& error) {
+  const std::string what = error.what();
+  int worker = -1;
+  if (!is_schedule_file(schedule) || std::sscanf(what.c_str(), "worker %d", &worker) != 1 || worker < 0)
+    return is_schedule_file(schedule) ? ScheduleError(str(schedule, ": ", what)) : error;
+  if (schedule.ends_with(".json")) return ScheduleError(str(schedule, ", line ", worker + 1, " of 'plan': ", what));
+  std::istringstream lines(read_text(schedule));
+  int number = 0, left = worker + 1;  // lines that hold something
+  for (std::string line; left > 0 && std::getline(lines, line); ++number)
+    if (line.find_first_not_of(" \t\r") != std::string::npos) --left;
+  return ScheduleError(str(schedule, ", line ", number, ": ", what));
+}
+
+}  // namespace sluice

@@ -1,0 +1,31 @@
+// Schedules from files.
+#pragma once
+
+#include <string>
+
+#include "apps/config.h"
+#include "engine/error.h"
+#include "pipeline/action.h"
+
+namespace sluice {
+
+/// Whether a configured schedule is a file rather than a name: a plan as text, .txt, or of `sluice plan`, .json.
+bool is_schedule_file(const std::string& schedule);
+
+/// Reads a plan from its text form (pipeline/action.h), one line a worker, or from a plan file. Sends and receives may
+/// be left out; where they are named they are dropped, since they follow from the other actions. Throws DataError with
+/// the path, the line and the word that is no action.
+Plan read_schedule(const std::string& path);
+
+/// The plan of the generator or the file for these stages. Throws ConfigError where a file's plan is for others or for
+/// another number of micro-batches.
+Plan compute_plan(const RunConfig& config, const std::string& schedule, const Placement& placement);
+
+/// Copies the schedule's file, if it is one, into the run directory, if there is one, and names the copy: so the run
+/// can be resumed and evaluated when the file is gone.
+void keep_schedule(RunConfig& config);
+
+/// The error of a plan, with the file and the line of the worker that it names where the plan is from a file.
+ScheduleError in_schedule(const std::string& schedule, const ScheduleError& error);
+
+}  // namespace sluice
