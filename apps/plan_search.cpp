@@ -208,6 +208,7 @@ StageModel merged(const UnitCosts& units, const std::vector<int>& begins) {
       sum.weights += b.weights;
       sum.gradients += b.gradients;
       sum.optimizer += b.optimizer;
+      sum.tables += b.tables;
       sum.buffers += b.buffers;
       sum.activations += b.activations - (u > begins[s] ? b.shared : 0);
       sum.deferred += b.deferred;

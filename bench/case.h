@@ -45,5 +45,6 @@ std::vector<Row> convolution_rows();
 std::vector<Row> product_rows();
 std::vector<Row> auxiliary_rows();
 std::vector<Row> memory_rows();
+std::vector<Row> update_rows();
 
 }  // namespace sluice::bench

@@ -3,8 +3,9 @@
 // Counters of a row: GF/s and GB/s (median time; bytes moved once each), the same as per cent of this machine's triad
 // and GEMM ceilings, which are measured before and after the row, and vs_bare: the median of (time of the fastest bare
 // variant / our time) over alternating runs; the label names that variant. Our products and the bare ones pack their
-// weights at each run. A fused kernel of auxiliary activations has vs_twin instead, the same against the passes that it
-// replaces, and the megabytes that those move. CPU devices only.
+// weights at each run. Updates that foretell weights are compared with an update and a forecast (vs_passes) and with
+// PipeOptim's released sequence of operations (vs_released). A fused kernel of auxiliary activations has vs_twin
+// instead, the same against the passes that it replaces, and the megabytes that those move. CPU devices only.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -109,7 +110,7 @@ int run(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   const Stream s(Device{}, CpuShare{.team = team, .cores = {}});
   std::unique_ptr<Ceilings> ceilings;  // large, so made when the first row runs
-  for (const auto& rows : {convolution_rows(), product_rows(), memory_rows(), auxiliary_rows()})
+  for (const auto& rows : {convolution_rows(), product_rows(), memory_rows(), update_rows(), auxiliary_rows()})
     for (const Row& row : rows)
       benchmark::RegisterBenchmark(row.name.c_str(),
                                    [row, &s, &ceilings](benchmark::State& state) {

@@ -1,63 +1,16 @@
-// Rows of the kernels that memory bounds: element-wise passes and whole-arena updates.
+// Rows of the kernels that memory bounds: passes over activations.
 #include "bench/case.h"
 #include "kernels/activation.h"
-#include "kernels/adam.h"
 #include "kernels/avg_pool.h"
 #include "kernels/batch_norm.h"
 #include "kernels/concat.h"
 #include "kernels/max_pool.h"
-#include "kernels/sgd.h"
 
 namespace sluice::bench {
 namespace {
 
-// An arena larger than the caches, as one segment of one group.
-constexpr int64_t kArena = int64_t(48) << 20;
 // Activations of a VGG's first layer at width 1/8 and batch 128: they stay in the last-level cache from layer to layer.
 constexpr Shape kImages{128, 32, 32, 32};
-
-struct Update {
-  Tensor w, g, segments, scalars;
-};
-Update update(const Stream& s) {
-  const std::vector<int64_t> rows{0, kArena, 0};
-  StepScalars step;
-  step.lr[0] = 1e-6f;
-  const auto* bytes = reinterpret_cast<const uint8_t*>(&step);
-  return {filled(s, {kArena}), filled(s, {kArena}), Tensor::from<int64_t>(s, rows, {1, 3}),
-          Tensor::from<uint8_t>(s, {bytes, sizeof(step)}, kStepScalarsShape)};
-}
-
-Case sgd(const Stream& s) {
-  const Update u = update(s);
-  const Tensor buffer = filled(s, {kArena});
-  return of(kernels::Sgd{.w = u.w.ref(),
-                         .g = u.g.cref(),
-                         .buffer = buffer.ref(),
-                         .view = {},
-                         .segments = u.segments.cref(),
-                         .scalars = u.scalars.cref(),
-                         .finite = {},
-                         .momentum = 0.9f},
-            {u.w, u.g, u.segments, u.scalars, buffer});
-}
-
-Case adam(const Stream& s, bool decoupled) {
-  const Update u = update(s);
-  const Tensor m = filled(s, {kArena});
-  const std::vector<float> ones(size_t(kArena), 1.0f);
-  const Tensor v = Tensor::from<float>(s, ones, {kArena});
-  return of(kernels::Adam{.w = u.w.ref(),
-                          .g = u.g.cref(),
-                          .m = m.ref(),
-                          .v = v.ref(),
-                          .view = {},
-                          .segments = u.segments.cref(),
-                          .scalars = u.scalars.cref(),
-                          .finite = {},
-                          .decoupled = decoupled},
-            {u.w, u.g, u.segments, u.scalars, m, v});
-}
 
 Case activation(const Stream& s, Act act) {
   const Tensor x = filled(s, kImages), y = Tensor::empty(s, kImages);
@@ -184,10 +137,7 @@ std::vector<Row> memory_rows() {
           {"max_pool/grad", max_pool_grad},
           {"avg_pool/forward", avg_pool},
           {"concat/320+32", concat},
-          {"concat/320+32_grad", concat_grad},
-          {"sgd/48Mi", sgd},
-          {"adam/48Mi", [](const Stream& s) { return adam(s, false); }},
-          {"adamw/48Mi", [](const Stream& s) { return adam(s, true); }}};
+          {"concat/320+32_grad", concat_grad}};
 }
 
 }  // namespace sluice::bench

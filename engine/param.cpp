@@ -45,31 +45,46 @@ Param Init::param(const std::string& name, Shape shape, InitialValue initial) {
   declare(lists_->params, {scope(name).path(), shape, initial, group_});
   return {int(lists_->params.size()) - 1, shape};
 }
+Param Init::table(const std::string& name, Shape shape, InitialValue initial) {
+  expect_rank("table", scope(name).path().c_str(), shape, 2);
+  const Param p = param(name, shape, initial);
+  lists_->params.back().table = true;
+  return {p.index, p.shape, /*table=*/true};
+}
 Buffer Init::buffer(const std::string& name, Shape shape, float value) {
   declare(lists_->buffers, {scope(name).path(), shape, InitialValue::constant(value), 0});
   return {int(lists_->buffers.size()) - 1, shape};
 }
 
 Weight Weights::at(const Param& p) const {
+  if (p.table)
+    throw Error(
+        str("a table of shape ", p.shape.text(), " is read whole, expected an embedding, which reads its rows"));
   return {values.flat_view((*offsets)[size_t(p.index)], p.shape).cref(), version};
+}
+
+Rows Weights::rows_of(const Param& p) const {
+  if (!p.table || rows == nullptr) return {.w = values.flat_view((*offsets)[size_t(p.index)], p.shape).cref()};
+  if (rows->arena->weights().version != rows->version)
+    throw Error(str("rows of a table of shape ", p.shape.text(),
+                    " are foretold from weights that have been updated since, expected a forecast of the newest"));
+  const auto part = [&](const Tensor& flat) {
+    return flat.defined() ? flat.flat_view((*offsets)[size_t(p.index)], p.shape).cref() : ConstRef{};
+  };
+  return {.w = part(rows->w),
+          .m = part(rows->m),
+          .v = part(rows->v),
+          .scalars = rows->scalars.cref(),
+          .direction = rows->direction,
+          .place = rows->place,
+          .group = rows->arena->specs()[size_t(p.index)].group};
 }
 
 Arena::Arena(const Stream& s, const Init& init, uint64_t seed) : specs_(init.params()), buffer_specs_(init.buffers()) {
   offsets_.resize(specs_.size());
   written_.assign(specs_.size(), false);
-  int groups = 0;
-  for (const ParamSpec& p : specs_) groups = std::max(groups, p.group + 1);
-  int64_t size = 0;
-  for (int g = 0; g < groups; ++g) {
-    const int64_t begin = size;
-    for (size_t i = 0; i < specs_.size(); ++i) {
-      if (specs_[i].group != g) continue;
-      offsets_[i] = size;
-      size += aligned(specs_[i].shape.numel());
-      count_ += specs_[i].shape.numel();
-    }
-    if (size > begin) segments_.push_back({begin, size - begin, g});
-  }
+  dense_size_ = lay_out(0, /*tables=*/false);
+  const int64_t size = lay_out(dense_size_, /*tables=*/true);
   int64_t buffer_size = 0;
   for (const ParamSpec& b : buffer_specs_) {
     buffer_offsets_.push_back(buffer_size);
@@ -80,6 +95,21 @@ Arena::Arena(const Stream& s, const Init& init, uint64_t seed) : specs_(init.par
   buffer_values_ = zeros(s, buffer_size, MemoryTag::kWeights);
   fill_initial(s, seed);
   bump_version();
+}
+
+/// Parameters of one kind, group by group; returns where they end.
+int64_t Arena::lay_out(int64_t size, bool tables) {
+  for (int g = 0; g < kMaxGroups; ++g) {
+    const int64_t begin = size;
+    for (size_t i = 0; i < specs_.size(); ++i) {
+      if (specs_[i].group != g || specs_[i].table != tables) continue;
+      offsets_[i] = size;
+      size += aligned(specs_[i].shape.numel());
+      count_ += specs_[i].shape.numel();
+    }
+    if (size > begin) segments_.push_back({begin, size - begin, g});
+  }
+  return size;
 }
 
 Tensor Arena::zeros(const Stream& s, int64_t count, MemoryTag tag) {
@@ -118,7 +148,9 @@ void Arena::fill_initial(const Stream& s, uint64_t seed) {
   }
 }
 
-Weights Arena::weights_of(Tensor values) const { return {std::move(values), next_version(), &offsets_}; }
+Weights Arena::weights_of(Tensor values, std::shared_ptr<const RowForecast> rows) const {
+  return {std::move(values), next_version(), &offsets_, std::move(rows)};
+}
 
 void Arena::bump_version() { version_ = next_version(); }
 

@@ -7,8 +7,11 @@
 #include <vector>
 
 #include "engine/tensor.h"
+#include "kernels/common/forecast.h"
 
 namespace sluice {
+
+class Arena;
 
 /// How a parameter starts: U(low, high), a constant when both are equal, or N(low, deviation^2) where there is one, of
 /// which nothing lies further than `cut` deviations from low where there is one of those. Draws are keyed by the
@@ -30,6 +33,7 @@ struct InitialValue {
 struct Param {
   int index = -1;
   Shape shape;
+  bool table = false;  // read by rows alone
 };
 /// A handle to a buffer: state that is not trained (running statistics).
 struct Buffer {
@@ -42,6 +46,7 @@ struct ParamSpec {
   Shape shape;
   InitialValue initial;
   int group = 0;
+  bool table = false;
 };
 
 /// Collects what layers declare, under dotted paths. Scopes nest: `Init conv = init.scope("conv1")`.
@@ -53,6 +58,9 @@ class Init {
   Init group(int group) const;
   /// Throws ConfigError when the path is taken: it is the key of checkpoints and of the initial value.
   Param param(const std::string& name, Shape shape, InitialValue initial);
+  /// A parameter [rows, columns] that is read by rows alone (embedding()), few of them at a time. Where weights are
+  /// foretold, its rows are foretold as they are read. Throws as param(), and ShapeError for another rank.
+  Param table(const std::string& name, Shape shape, InitialValue initial);
   Buffer buffer(const std::string& name, Shape shape, float value);
   const std::string& path() const { return path_; }
   const std::vector<ParamSpec>& params() const { return lists_->params; }
@@ -73,13 +81,35 @@ struct Weight {
   uint64_t version = 0;  // never the same for two different contents; 0: unknown
 };
 
+/// What rows of tables are foretold from as they are read: flat arrays of an arena's layout.
+struct RowForecast {
+  DirectionRule direction{};
+  Tensor w{}, m{}, v{};  // m and v where the direction takes them
+  Tensor scalars{};      // StepScalars
+  int place = 0;         // of the forecast in them
+  const Arena* arena = nullptr;
+  uint64_t version = 0;  // of its weights; an update takes the rows away
+};
+
+/// Rows of a parameter, as an op reads them: w itself, or what it is foretold to be.
+struct Rows {
+  ConstRef w, m{}, v{};  // [rows, columns] f32
+  ConstRef scalars{};
+  DirectionRule direction{.kind = Direction::kNone};
+  int place = 0, group = 0;
+};
+
 /// One version of all parameters of an arena. Holds the memory while an op that was given it may run.
 struct Weights {
-  Tensor values;  // flat f32
+  Tensor values;  // flat f32; of foretold weights only what is no table, where there are `rows`
   uint64_t version = 0;
   const std::vector<int64_t>* offsets = nullptr;  // of the arena; elements
+  std::shared_ptr<const RowForecast> rows{};      // how tables are foretold; null: they are values
 
+  /// Throws Error for a table.
   Weight at(const Param& p) const;
+  /// Of any parameter of two dimensions. Throws Error where a table's rows are gone.
+  Rows rows_of(const Param& p) const;
 };
 
 /// Where an op puts the gradient of a parameter.
@@ -94,8 +124,9 @@ struct Segment {
   int group = 0;
 };
 
-/// Weights, gradients, optimiser state and buffers of one stage: equal offsets, one update for all.
-/// Parameters of a group are contiguous, in declaration order. Not thread-safe: owned by one worker.
+/// Weights, gradients, optimiser state and buffers of one stage: equal offsets, one update for all. Tables come last.
+/// Before them, and among them, parameters of a group are contiguous, in declaration order. Not thread-safe: owned by
+/// one worker.
 class Arena {
  public:
   /// Queues the initial values on the stream: Philox keyed by (seed, path), so they do not depend on the cut.
@@ -104,8 +135,8 @@ class Arena {
   Arena& operator=(const Arena&) = delete;
 
   Weights weights() const { return {values_, version_, &offsets_}; }
-  /// Other values of the same layout, as a version of their own.
-  Weights weights_of(Tensor values) const;
+  /// Other values of the same layout, as a version of their own; without the tables where their rows are foretold.
+  Weights weights_of(Tensor values, std::shared_ptr<const RowForecast> rows = nullptr) const;
   /// Call after queueing work that changes the values.
   void bump_version();
   /// Other memory takes the place of the values, as a new version. Throws ShapeError or DTypeError unless it has their
@@ -129,10 +160,12 @@ class Arena {
   const std::vector<ParamSpec>& buffer_specs() const { return buffer_specs_; }
   int64_t offset(int param_index) const { return offsets_[size_t(param_index)]; }
   int64_t buffer_offset(int index) const { return buffer_offsets_[size_t(index)]; }
-  int64_t count() const { return count_; }  // trained numbers, padding left out
+  int64_t count() const { return count_; }            // trained numbers, padding left out
+  int64_t dense_size() const { return dense_size_; }  // of the values, up to the first table
 
  private:
   static Tensor zeros(const Stream& s, int64_t count, MemoryTag tag);
+  int64_t lay_out(int64_t size, bool tables);
   void fill_initial(const Stream& s, uint64_t seed);
 
   std::vector<ParamSpec> specs_, buffer_specs_;
@@ -142,7 +175,7 @@ class Arena {
   Tensor values_, grads_, buffer_values_;
   std::vector<Tensor> states_;
   uint64_t version_ = 0;
-  int64_t count_ = 0;
+  int64_t count_ = 0, dense_size_ = 0;
 };
 
 }  // namespace sluice

@@ -79,24 +79,33 @@ void add_row(const T* dy, int64_t cols, Places places, float* out, bool accumula
   if (c < cols) add_places(dy + c, cols, places, out + c, cols - c, accumulate);
 }
 
+template <class T, Direction kBy>
+void gather(const Embedding& call, const CpuContext& c) {
+  constexpr bool kM = kBy != Direction::kNone, kV = kM && kBy != Direction::kMomentum;
+  const int64_t vocabulary = call.table.dim(0), cols = call.table.dim(1);
+  ForecastConstants k{};
+  if constexpr (kM) k = foretell::constants(call.direction, *call.scalars.as<StepScalars>(), call.place, call.group);
+  parallel_for(c, call.ids.numel(), [&](int64_t i) {
+    const int64_t id = call.ids.as<int32_t>()[i];
+    T* out = call.y.as<T>() + i * cols;
+    if (id < 0 || id >= vocabulary) {
+      std::fill_n(out, cols, T(std::numeric_limits<float>::quiet_NaN()));
+      return;
+    }
+    const float* w = call.table.as<float>() + id * cols;
+    const float* m = kM ? call.m.as<float>() + id * cols : nullptr;
+    const float* v = kV ? call.v.as<float>() + id * cols : nullptr;
+#pragma omp simd
+    for (int64_t j = 0; j < cols; ++j) store(out[j], foretell::weight<kBy>(w[j], kM ? m[j] : 0, kV ? v[j] : 0, k));
+  });
+}
+
 }  // namespace
 
 template <>
 void Embedding::cpu<kIsa>(CpuContext& c) const {
-  const int64_t vocabulary = table.dim(0), cols = table.dim(1);
-  visit_float(y.dtype, [&]<class T>() {
-    parallel_for(c, ids.numel(), [&](int64_t i) {
-      const int64_t id = ids.as<int32_t>()[i];
-      T* out = y.as<T>() + i * cols;
-      if (id < 0 || id >= vocabulary) {
-        std::fill_n(out, cols, T(std::numeric_limits<float>::quiet_NaN()));
-        return;
-      }
-      const float* row = table.as<float>() + id * cols;
-#pragma omp simd
-      for (int64_t j = 0; j < cols; ++j) store(out[j], row[j]);
-    });
-  });
+  visit_float(y.dtype,
+              [&]<class T>() { visit_direction(direction.kind, [&]<Direction kBy>() { gather<T, kBy>(*this, c); }); });
 }
 
 template <>

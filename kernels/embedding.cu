@@ -11,21 +11,35 @@ namespace sluice::kernels {
 inline constexpr int64_t kWindow = 64;  // sorted places whose sum is made ahead where they all have one id
 inline constexpr int kMergedRuns = 4;
 
-template <class T, int N>
-__global__ void __launch_bounds__(kThreads)
-    embedding_kernel(T* y, const int32_t* ids, const float* table, int64_t count, int64_t vocabulary, int64_t cols) {
+struct TableRows {
+  const float *w, *m, *v;  // [vocabulary, cols]
+  int64_t vocabulary, cols;
+  DirectionRule direction;
+  const StepScalars* scalars;
+  int place;
+  int64_t group;
+};
+
+template <class T, Direction kBy, int N>
+__global__ void __launch_bounds__(kThreads) embedding_kernel(T* y, const int32_t* ids, int64_t count, TableRows rows) {
+  constexpr bool kM = kBy != Direction::kNone, kV = kM && kBy != Direction::kMomentum;
+  ForecastConstants k{};
+  if constexpr (kM) k = foretell::constants(rows.direction, *rows.scalars, rows.place, rows.group);
   for (int64_t i = global_thread() / 32; i < count; i += grid_threads() / 32) {
     const int64_t id = ids[i];
-    const bool known = id >= 0 && id < vocabulary;
-    for (int64_t c = int64_t(lane()) * N; c < cols; c += 32 * N) {
+    const bool known = id >= 0 && id < rows.vocabulary;
+    for (int64_t c = int64_t(lane()) * N; c < rows.cols; c += 32 * N) {
       Pack<T, N> out;
       if (known) {
-        const Pack<float, N> row = load<N>(table + id * cols + c);
-        for (int k = 0; k < N; ++k) out.v[k] = T(row.v[k]);
+        const int64_t at = id * rows.cols + c;
+        Pack<float, N> w = load<N>(rows.w + at), m{}, v{};
+        if constexpr (kM) m = load<N>(rows.m + at);
+        if constexpr (kV) v = load<N>(rows.v + at);
+        for (int j = 0; j < N; ++j) out.v[j] = T(foretell::weight<kBy>(w.v[j], m.v[j], v.v[j], k));
       } else {
-        for (int k = 0; k < N; ++k) out.v[k] = T(__builtin_nanf(""));
+        for (int j = 0; j < N; ++j) out.v[j] = T(__builtin_nanf(""));
       }
-      store(y + i * cols + c, out);
+      store(y + i * rows.cols + c, out);
     }
   }
 }
@@ -33,11 +47,15 @@ __global__ void __launch_bounds__(kThreads)
 void Embedding::cuda(CudaContext& c) const {
   const int64_t count = ids.numel(), cols = table.dim(1);
   if (y.numel() == 0) return;
+  const TableRows rows{table.as<float>(),         m.as<float>(), v.as<float>(), table.dim(0), cols, direction,
+                       scalars.as<StepScalars>(), place,         group};
   visit_float(y.dtype, [&]<class T>() {
-    const bool packed = cols % 4 == 0 && aligned_for(4, table.as<float>()) && aligned_for(4, y.as<T>());
-    const Grid g = grid_for(c, count * 32);
-    launch_kernel(c, kName, packed ? embedding_kernel<T, 4> : embedding_kernel<T, 1>, g.blocks, g.threads, 0, y.as<T>(),
-                  ids.as<int32_t>(), table.as<float>(), count, table.dim(0), cols);
+    visit_direction(direction.kind, [&]<Direction kBy>() {
+      const bool packed = cols % 4 == 0 && aligned_for(4, rows.w, rows.m, rows.v) && aligned_for(4, y.as<T>());
+      const Grid g = grid_for(c, count * 32);
+      launch_kernel(c, kName, packed ? embedding_kernel<T, kBy, 4> : embedding_kernel<T, kBy, 1>, g.blocks, g.threads,
+                    0, y.as<T>(), ids.as<int32_t>(), count, rows);
+    });
   });
 }
 

@@ -16,21 +16,27 @@ void run(const Rmsprop& call, const CpuContext& c) {
   float* last = call.last.as<float>();
   bf16* view = call.view.as<bf16>();
   float *first = call.forecasts[0].to.as<float>(), *second = call.forecasts[1].to.as<float>();
+  const int64_t foretold = count_foretold(call.forecasts);
   parallel_segments(c, call.segments, call.w.numel(), [=, &call, &s](int64_t begin, int64_t end, int64_t group) {
     const RmspropConstants k = detail::rmsprop_constants(call, s, group);
     const ForecastConstants f0 = foretell::constants(call.forecasts[0].direction, s, 0, group);
     const ForecastConstants f1 = foretell::constants(call.forecasts[1].direction, s, 1, group);
+    const auto update = [=]<int kCount>(int64_t from, int64_t to) {
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) {
-      float d = g[i], vi = v[i];
-      const float to = detail::rmsprop_update(w[i], d, vi, k);
-      next[i] = to;
-      v[i] = vi;
-      if constexpr (kLast) last[i] = d;
-      if constexpr (kView) view[i] = bf16(to);
-      if constexpr (kForecasts > 0) first[i] = foretell::adaptively(to, d, vi, f0);
-      if constexpr (kForecasts > 1) second[i] = foretell::adaptively(to, d, vi, f1);
-    }
+      for (int64_t i = from; i < to; ++i) {
+        float d = g[i], vi = v[i];
+        const float updated = detail::rmsprop_update(w[i], d, vi, k);
+        next[i] = updated;
+        v[i] = vi;
+        if constexpr (kLast) last[i] = d;
+        if constexpr (kView) view[i] = bf16(updated);
+        if constexpr (kCount > 0) first[i] = foretell::adaptively(updated, d, vi, f0);
+        if constexpr (kCount > 1) second[i] = foretell::adaptively(updated, d, vi, f1);
+      }
+    };
+    const int64_t split = std::clamp(foretold, begin, end);
+    if constexpr (kForecasts > 0) update.template operator()<kForecasts>(begin, split);
+    update.template operator()<0>(split, end);
   });
 }
 

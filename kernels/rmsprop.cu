@@ -22,6 +22,7 @@ __global__ void __launch_bounds__(kThreads, 4)
     store_weights(a.common, i, w);
     store(a.v + i, v);
     if (a.last != nullptr) store(a.last + i, d);
+    if (kForecasts == 0 || i + N > a.common.foretold) return;
     for (int f = 0; f < kForecasts; ++f) {
       const ForecastConstants ahead = foretell::constants(call.forecasts[f].direction, scalars, f, group);
       Pack<float, N> later;

@@ -5,7 +5,7 @@ namespace sluice::kernels {
 
 template <>
 void SetStepScalars::cpu<kIsa>(CpuContext&) const {
-  *slot.as<StepScalars>() = values;
+  *slot.as<StepScalars>() = held(values, finite.as<int32_t>());
 }
 
 }  // namespace sluice::kernels

@@ -11,9 +11,23 @@ struct SetStepScalars {
   static constexpr const char* kName = "set_step_scalars";
   Ref slot;  // kStepScalarsShape, u8
   StepScalars values;
+  ConstRef finite{};  // [1] i32: 0 makes the step's forecasts the weights themselves; may be undefined
 
-  void check() const { expect_step_scalars(kName, slot); }
-  Operands operands() const { return {{}, {slot}}; }
+  void check() const {
+    expect_step_scalars(kName, slot);
+    if (finite.defined()) {
+      expect_dtype(kName, "finite", finite.dtype, DType::kI32);
+      expect_shape(kName, "finite", finite.shape, {1});
+    }
+  }
+  /// What the slot holds. One text for both devices.
+  SLUICE_HD static StepScalars held(StepScalars s, const int32_t* finite) {
+    if (finite != nullptr && *finite == 0)
+      for (ForecastScalars& f : s.forecasts)
+        for (float& reach : f.reach) reach = 0.0f;
+    return s;
+  }
+  Operands operands() const { return {{finite}, {slot}}; }
   Cost cost() const { return operands().once(0); }
   template <Isa>
   void cpu(CpuContext&) const;

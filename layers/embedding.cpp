@@ -4,6 +4,6 @@
 namespace sluice {
 
 Embedding::Embedding(Init init, int64_t vocabulary, int64_t width, DType dtype)
-    : table_(init.param("weight", {vocabulary, width}, InitialValue::normal(0, 1))), dtype_(dtype) {}
+    : table_(init.table("weight", {vocabulary, width}, InitialValue::normal(0, 1))), dtype_(dtype) {}
 
 }  // namespace sluice

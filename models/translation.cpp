@@ -34,7 +34,7 @@ class PositionedEmbedding {
   PositionedEmbedding(const Init& path, int64_t vocabulary, const TranslationConfig& c)
       : dtype_(c.dtype), scale_(std::sqrt(float(c.width))), dropout_(c.dropout), path_(dropout_path(path, "dropout")) {
     Init init = path;
-    table_ = init.param("weight", {vocabulary, c.width},
+    table_ = init.table("weight", {vocabulary, c.width},
                         InitialValue::uniform(std::sqrt(6.0f / float(vocabulary + c.width))));
   }
   Var forward(Ctx& c, const Tensor& ids) const {

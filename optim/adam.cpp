@@ -22,12 +22,15 @@ StepScalars Adam::corrections(int64_t updates) const {
   scalars.root_bias2 = float(std::sqrt(1.0 - std::pow(options_.beta2, double(updates))));
   return scalars;
 }
-DirectionRule Adam::direction(Lookahead how) const {
-  return {.kind = Direction::kAdaptive, .eps = how == Lookahead::kReleased ? 1e-8f : options_.eps};
+ForecastSource Adam::source(Arena& arena, const Stream& stream, Lookahead how) const {
+  const float eps = how == Lookahead::kReleased ? 1e-8f : options_.eps;
+  return {{.kind = Direction::kAdaptive, .eps = eps}, arena.state(stream, 0), arena.state(stream, 1)};
 }
 
-void Adam::step(Arena& arena, const Stream& stream, const Update& update) {
-  slots_.begin(arena, stream, update, corrections(update.step + 1));
+std::vector<Weights> Adam::step(Arena& arena, const Stream& stream, const Update& update) {
+  std::vector<ForecastSource> sources;
+  for (const Forecast& f : update.forecasts) sources.push_back(source(arena, stream, f.how));
+  slots_.begin(arena, stream, update, sources, corrections(update.step + 1));
   kernels::Adam call{.w = arena.values().ref(),
                      .g = arena.grads().cref(),
                      .m = arena.state(stream, 0).ref(),
@@ -41,18 +44,16 @@ void Adam::step(Arena& arena, const Stream& stream, const Update& update) {
                      .eps = options_.eps,
                      .decoupled = options_.decoupled,
                      .next = update.next.ref()};
-  for (size_t k = 0; k < update.forecasts.size(); ++k)
-    call.forecasts[k] = {.to = update.forecasts[k].to.ref(), .direction = direction(update.forecasts[k].how)};
+  UpdateSlots::fill(call.forecasts, update, sources);
   launch(call, stream);
-  UpdateSlots::end(arena, update);
+  return slots_.end(arena, update, sources);
 }
 
-void Adam::forecast(Arena& arena, const Stream& stream, int64_t updates, const std::vector<GroupSettings>& groups,
-                    const Forecast& forecast) {
-  ForecastSource source{.direction = {.kind = Direction::kNone}};
-  if (updates > 0)
-    source = {direction(forecast.how), arena.state(stream, 0), arena.state(stream, 1), corrections(updates)};
-  slots_.forecast(arena, stream, groups, forecast, std::move(source));
+Weights Adam::forecast(Arena& arena, const Stream& stream, int64_t updates, const std::vector<GroupSettings>& groups,
+                       const Forecast& forecast) {
+  const ForecastSource none{.direction = {.kind = Direction::kNone}};
+  if (updates == 0) return slots_.forecast(arena, stream, groups, forecast, none, {});
+  return slots_.forecast(arena, stream, groups, forecast, source(arena, stream, forecast.how), corrections(updates));
 }
 
 std::vector<std::string> Adam::state_names() const { return {"adam.m", "adam.v"}; }

@@ -15,14 +15,14 @@ class Adam final : public Optimizer {
  public:
   /// Throws ConfigError for a beta outside [0, 1) and an eps that is not positive.
   explicit Adam(AdamOptions options = {});
-  void step(Arena& arena, const Stream& stream, const Update& update) override;
-  void forecast(Arena& arena, const Stream& stream, int64_t updates, const std::vector<GroupSettings>& groups,
-                const Forecast& forecast) override;
+  std::vector<Weights> step(Arena& arena, const Stream& stream, const Update& update) override;
+  Weights forecast(Arena& arena, const Stream& stream, int64_t updates, const std::vector<GroupSettings>& groups,
+                   const Forecast& forecast) override;
   std::vector<std::string> state_names() const override;
 
  private:
   StepScalars corrections(int64_t updates) const;
-  DirectionRule direction(Lookahead how) const;
+  ForecastSource source(Arena& arena, const Stream& stream, Lookahead how) const;
 
   AdamOptions options_;
   UpdateSlots slots_;

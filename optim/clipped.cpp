@@ -29,10 +29,10 @@ ConstRef GradientClip::factor(const Stream& stream, int64_t step) {
   return factor_.cref();
 }
 
-void ClippedOptimizer::step(Arena& arena, const Stream& stream, const Update& update) {
+std::vector<Weights> ClippedOptimizer::step(Arena& arena, const Stream& stream, const Update& update) {
   const Tensor grads = arena.grads();
   launch(kernels::Scale{.x = grads.cref(), .factor = clip_->factor(stream, update.step), .y = grads.ref()}, stream);
-  inner_->step(arena, stream, update);
+  return inner_->step(arena, stream, update);
 }
 
 }  // namespace sluice

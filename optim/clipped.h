@@ -31,10 +31,10 @@ class ClippedOptimizer final : public Optimizer {
   ClippedOptimizer(OptimizerPtr inner, std::shared_ptr<GradientClip> clip)
       : inner_(std::move(inner)), clip_(std::move(clip)) {}
   /// Throws as Optimizer::step(), and Error where no arena was added to the clip.
-  void step(Arena& arena, const Stream& stream, const Update& update) override;
-  void forecast(Arena& arena, const Stream& stream, int64_t updates, const std::vector<GroupSettings>& groups,
-                const Forecast& forecast) override {
-    inner_->forecast(arena, stream, updates, groups, forecast);
+  std::vector<Weights> step(Arena& arena, const Stream& stream, const Update& update) override;
+  Weights forecast(Arena& arena, const Stream& stream, int64_t updates, const std::vector<GroupSettings>& groups,
+                   const Forecast& forecast) override {
+    return inner_->forecast(arena, stream, updates, groups, forecast);
   }
   std::vector<std::string> state_names() const override { return inner_->state_names(); }
 

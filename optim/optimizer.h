@@ -26,7 +26,9 @@ enum class Lookahead : uint8_t {
 
 /// Weights `ahead` updates later, and where they go.
 struct Forecast {
-  Tensor to;  // f32 of the arena's size, nothing else of the arena
+  /// f32, nothing else of the arena; of the arena's size, or of its dense_size(): then rows of tables are foretold as
+  /// they are read, until the next update.
+  Tensor to;
   int64_t ahead = 0;
   Lookahead how = Lookahead::kDirection;
 };
@@ -37,7 +39,7 @@ struct Update {
   const std::vector<GroupSettings>& groups;
   Tensor finite{};                    // device i32 [1], may be undefined: where it is 0 the update changes nothing
   Tensor next{};                      // where the new weights go, f32 of the arena's size; undefined: in place
-  std::vector<Forecast> forecasts{};  // of the new weights, written in the same pass; at most kMaxForecasts
+  std::vector<Forecast> forecasts{};  // of the new weights, written in the same pass; at most kMaxForecasts, one size
 };
 
 /// One optimiser serves one arena, since its moments and scalars lie there and next to it.
@@ -47,14 +49,15 @@ class Optimizer {
   /// Queues one update of every parameter and makes a new weight version. Takes the arena's gradients: those that
   /// nobody wrote count as zero, and the next gradient of each parameter starts a new sum. With `next`, that becomes
   /// the arena's values and the old ones stay as they were. A skipped update copies the old weights to `next` and the
-  /// forecasts. Throws ConfigError when a group of the arena has no settings, Error when the arena is another one than
-  /// at the first step or a forecast looks back, ShapeError or DTypeError for a target that does not fit.
-  virtual void step(Arena& arena, const Stream& stream, const Update& update) = 0;
+  /// forecasts. Returns the foretold weights, in their order. Throws ConfigError when a group of the arena has no
+  /// settings, Error when the arena is another one than at the first step, a forecast looks back or the optimiser does
+  /// not keep what rows of tables are foretold from, ShapeError or DTypeError for a target that does not fit.
+  virtual std::vector<Weights> step(Arena& arena, const Stream& stream, const Update& update) = 0;
   /// Queues a forecast from weights and moments as they are after `updates` steps; after none it is the weights. The
   /// same bits as a forecast of the last step, if nothing was skipped. Throws as step(), and Error where the optimiser
   /// does not keep what the forecast needs.
-  virtual void forecast(Arena& arena, const Stream& stream, int64_t updates, const std::vector<GroupSettings>& groups,
-                        const Forecast& forecast) = 0;
+  virtual Weights forecast(Arena& arena, const Stream& stream, int64_t updates,
+                           const std::vector<GroupSettings>& groups, const Forecast& forecast) = 0;
   /// Moments kept per parameter (none for plain SGD): the name of Arena::state(k) in checkpoints ("adam.m", "adam.v").
   virtual std::vector<std::string> state_names() const = 0;
 };

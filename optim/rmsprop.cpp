@@ -12,8 +12,15 @@ Rmsprop::Rmsprop(RmspropOptions options) : options_(options) {
   if (!(options.eps > 0.0f)) throw ConfigError(str("rmsprop: eps is ", options.eps, ", expected a positive number"));
 }
 
-void Rmsprop::step(Arena& arena, const Stream& stream, const Update& update) {
-  slots_.begin(arena, stream, update, {});
+ForecastSource Rmsprop::source(Arena& arena, const Stream& stream) const {
+  return {{.kind = Direction::kAdaptive, .eps = options_.eps},
+          options_.remember ? arena.state(stream, 1) : Tensor(),
+          arena.state(stream, 0)};
+}
+
+std::vector<Weights> Rmsprop::step(Arena& arena, const Stream& stream, const Update& update) {
+  const std::vector<ForecastSource> sources(update.forecasts.size(), source(arena, stream));
+  slots_.begin(arena, stream, update, sources, {});
   kernels::Rmsprop call{.w = arena.values().ref(),
                         .g = arena.grads().cref(),
                         .v = arena.state(stream, 0).ref(),
@@ -25,21 +32,15 @@ void Rmsprop::step(Arena& arena, const Stream& stream, const Update& update) {
                         .eps = options_.eps,
                         .next = update.next.ref(),
                         .last = options_.remember ? arena.state(stream, 1).ref() : Ref{}};
-  for (size_t k = 0; k < update.forecasts.size(); ++k)
-    call.forecasts[k] = {.to = update.forecasts[k].to.ref(), .direction = direction()};
+  UpdateSlots::fill(call.forecasts, update, sources);
   launch(call, stream);
-  UpdateSlots::end(arena, update);
+  return slots_.end(arena, update, sources);
 }
 
-void Rmsprop::forecast(Arena& arena, const Stream& stream, int64_t updates, const std::vector<GroupSettings>& groups,
-                       const Forecast& forecast) {
-  ForecastSource source{.direction = {.kind = Direction::kNone}};
-  if (updates > 0) {
-    if (!options_.remember)
-      throw Error("rmsprop: a forecast between steps needs the last gradient, expected RmspropOptions::remember");
-    source = {.direction = direction(), .m = arena.state(stream, 1), .v = arena.state(stream, 0)};
-  }
-  slots_.forecast(arena, stream, groups, forecast, std::move(source));
+Weights Rmsprop::forecast(Arena& arena, const Stream& stream, int64_t updates, const std::vector<GroupSettings>& groups,
+                          const Forecast& forecast) {
+  const ForecastSource none{.direction = {.kind = Direction::kNone}};
+  return slots_.forecast(arena, stream, groups, forecast, updates == 0 ? none : source(arena, stream), {});
 }
 
 std::vector<std::string> Rmsprop::state_names() const {

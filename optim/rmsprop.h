@@ -9,7 +9,8 @@ namespace sluice {
 struct RmspropOptions {
   double alpha = 0.99;  // decay of the mean square
   float eps = 1e-8f;
-  /// Forecasts may be asked for between the steps (Optimizer::forecast): the last gradient, decay included, is kept.
+  /// Forecasts may be asked for between the steps (Optimizer::forecast), or with tables: the last gradient, decay
+  /// included, is kept.
   bool remember = false;
 };
 
@@ -18,13 +19,13 @@ class Rmsprop final : public Optimizer {
  public:
   /// Throws ConfigError for an alpha outside [0, 1) and an eps that is not positive.
   explicit Rmsprop(RmspropOptions options = {});
-  void step(Arena& arena, const Stream& stream, const Update& update) override;
-  void forecast(Arena& arena, const Stream& stream, int64_t updates, const std::vector<GroupSettings>& groups,
-                const Forecast& forecast) override;
+  std::vector<Weights> step(Arena& arena, const Stream& stream, const Update& update) override;
+  Weights forecast(Arena& arena, const Stream& stream, int64_t updates, const std::vector<GroupSettings>& groups,
+                   const Forecast& forecast) override;
   std::vector<std::string> state_names() const override;
 
  private:
-  DirectionRule direction() const { return {.kind = Direction::kAdaptive, .eps = options_.eps}; }
+  ForecastSource source(Arena& arena, const Stream& stream) const;
 
   RmspropOptions options_;
   UpdateSlots slots_;

@@ -23,15 +23,21 @@ Tensor Sgd::momentum(Arena& arena, const Stream& stream) const {
 Tensor Sgd::gradient(Arena& arena, const Stream& stream) const {
   return keeps_gradient() ? arena.state(stream, has_momentum() ? 1 : 0) : Tensor();
 }
-DirectionRule Sgd::direction(Lookahead how) const {
-  const bool next = has_momentum() && how == Lookahead::kReleased;
-  return {.kind = next ? Direction::kNextMomentum : Direction::kMomentum,
-          .momentum = options_.momentum,
-          .rest = 1.0f - options_.dampening};
+ForecastSource Sgd::source(Arena& arena, const Stream& stream, Lookahead how) const {
+  const Tensor last = gradient(arena, stream);
+  if (!has_momentum()) return {.direction = {.kind = Direction::kMomentum}, .m = last};
+  const Tensor m = momentum(arena, stream);
+  if (how != Lookahead::kReleased) return {.direction = {.kind = Direction::kMomentum}, .m = m};
+  return {
+      .direction = {.kind = Direction::kNextMomentum, .momentum = options_.momentum, .rest = 1.0f - options_.dampening},
+      .m = m,
+      .v = last};
 }
 
-void Sgd::step(Arena& arena, const Stream& stream, const Update& update) {
-  slots_.begin(arena, stream, update, {});
+std::vector<Weights> Sgd::step(Arena& arena, const Stream& stream, const Update& update) {
+  std::vector<ForecastSource> sources;
+  for (const Forecast& f : update.forecasts) sources.push_back(source(arena, stream, f.how));
+  slots_.begin(arena, stream, update, sources, {});
   kernels::Sgd call{.w = arena.values().ref(),
                     .g = arena.grads().cref(),
                     .buffer = momentum(arena, stream).ref(),
@@ -44,23 +50,16 @@ void Sgd::step(Arena& arena, const Stream& stream, const Update& update) {
                     .rest = update.step == 0 ? 1.0f : 1.0f - options_.dampening,
                     .next = update.next.ref(),
                     .last = gradient(arena, stream).ref()};
-  for (size_t k = 0; k < update.forecasts.size(); ++k)
-    call.forecasts[k] = {.to = update.forecasts[k].to.ref(), .direction = direction(update.forecasts[k].how)};
+  UpdateSlots::fill(call.forecasts, update, sources);
   launch(call, stream);
-  UpdateSlots::end(arena, update);
+  return slots_.end(arena, update, sources);
 }
 
-void Sgd::forecast(Arena& arena, const Stream& stream, int64_t updates, const std::vector<GroupSettings>& groups,
-                   const Forecast& forecast) {
-  ForecastSource source{.direction = direction(forecast.how)};
-  if (updates == 0) source.direction.kind = Direction::kNone;
-  const bool next = source.direction.kind == Direction::kNextMomentum;
-  if (updates > 0 && (next || !has_momentum()) && !keeps_gradient())
-    throw Error(str("sgd: a forecast ", next ? "as the released code's" : "without momentum",
-                    " needs the last gradient, expected SgdOptions::remember"));
-  source.m = has_momentum() ? momentum(arena, stream) : gradient(arena, stream);
-  if (next) source.v = gradient(arena, stream);
-  slots_.forecast(arena, stream, groups, forecast, std::move(source));
+Weights Sgd::forecast(Arena& arena, const Stream& stream, int64_t updates, const std::vector<GroupSettings>& groups,
+                      const Forecast& forecast) {
+  const ForecastSource none{.direction = {.kind = Direction::kNone}};
+  return slots_.forecast(arena, stream, groups, forecast, updates == 0 ? none : source(arena, stream, forecast.how),
+                         {});
 }
 
 std::vector<std::string> Sgd::state_names() const {

@@ -11,8 +11,8 @@ struct SgdOptions {
   float momentum = 0.9f;   // 0: plain SGD, which keeps no state
   bool nesterov = false;   // needs momentum and no dampening
   float dampening = 0.0f;  // of what gradients add to the momentum, from the second step on; needs momentum
-  /// Forecasts that may be asked for between the steps (Optimizer::forecast). Without momentum, and for those of the
-  /// released code, SGD then keeps the last gradient, decay included.
+  /// Forecasts that may be asked for between the steps (Optimizer::forecast), or with tables. Without momentum, and for
+  /// those of the released code, SGD then keeps the last gradient, decay included.
   std::optional<Lookahead> remember{};
 };
 
@@ -23,9 +23,9 @@ class Sgd final : public Optimizer {
   /// Throws ConfigError for a momentum or dampening outside [0, 1), for Nesterov's step without momentum or with
   /// dampening, and for dampening without momentum.
   explicit Sgd(SgdOptions options = {});
-  void step(Arena& arena, const Stream& stream, const Update& update) override;
-  void forecast(Arena& arena, const Stream& stream, int64_t updates, const std::vector<GroupSettings>& groups,
-                const Forecast& forecast) override;
+  std::vector<Weights> step(Arena& arena, const Stream& stream, const Update& update) override;
+  Weights forecast(Arena& arena, const Stream& stream, int64_t updates, const std::vector<GroupSettings>& groups,
+                   const Forecast& forecast) override;
   std::vector<std::string> state_names() const override;
 
  private:
@@ -35,7 +35,7 @@ class Sgd final : public Optimizer {
   }
   Tensor momentum(Arena& arena, const Stream& stream) const;
   Tensor gradient(Arena& arena, const Stream& stream) const;
-  DirectionRule direction(Lookahead how) const;
+  ForecastSource source(Arena& arena, const Stream& stream, Lookahead how) const;
 
   SgdOptions options_;
   UpdateSlots slots_;

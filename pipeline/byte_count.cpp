@@ -73,6 +73,7 @@ class Count {
     StageBytes b{.weights = arena.values().bytes(),
                  .gradients = arena.grads().bytes(),
                  .optimizer = moments * arena.values().bytes(),
+                 .tables = arena.values().bytes() - arena.dense_size() * size_of(DType::kF32),
                  .buffers = arena.buffers().bytes()};
     const std::vector<Var> feed = fed(s);
     const int64_t before = together_.bytes();

@@ -25,6 +25,7 @@ struct EdgeBytes {
 /// What a stage keeps in memory.
 struct StageBytes {
   int64_t weights = 0, gradients = 0, optimizer = 0;
+  int64_t tables = 0;       // of the weights, those that are foretold by the row
   int64_t buffers = 0;      // running statistics
   int64_t activations = 0;  // of one micro-batch, from its forward to the end of its backward
   int64_t deferred = 0;     // what of those is left after the input half, for the weight half

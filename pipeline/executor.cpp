@@ -47,7 +47,8 @@ class Session {
     for (size_t i = 0; i < p.stages.size(); ++i)
       p.stages[i]->versions.begin({.first_step = options.first_step,
                                    .kept = p.report.versions_held[i],
-                                   .lookahead = p.rule->lookahead.value_or(Lookahead::kDirection)});
+                                   .lookahead = p.rule->lookahead.value_or(Lookahead::kDirection),
+                                   .late = p.report.forecasts_late[i]});
     for (int w = 0; w < int(p.plan.size()); ++w) {
       workers_.push_back(std::make_unique<Worker>(run_, w));
       busy_.push_back(stream_of(w).stats().busy_s);

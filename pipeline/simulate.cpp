@@ -55,7 +55,8 @@ class Simulation {
       to.gradients += b.gradients;
       to.optimizer += b.optimizer;
       to.working = std::max(to.working, b.working);
-      to.stash += b.weights * (report_.versions_held[s] - 1 + report_.forecasts_held[s]);
+      to.stash += b.weights * (report_.versions_held[s] - 1);
+      to.stash += (b.weights - (report_.forecasts_late[s] ? 0 : b.tables)) * report_.forecasts_held[s];
     }
     for (const ChannelUse& c : report_.channels)
       t_.bytes[size_t(worker_of(c.to))].parcels +=

@@ -44,6 +44,7 @@ class Walk {
     const size_t stages = run_.placement.size();
     report_.live_peak.assign(stages, 0);
     report_.versions_held.assign(stages, 1);
+    report_.forecasts_late.assign(stages, false);
     foretold_.resize(stages);
     updates_.assign(stages, 0);
     next_mb_.assign(stages, 0);
@@ -224,6 +225,7 @@ class Walk {
                                   .forward = forward});
     if (read.version < 0 || read.version > updates_[s])
       fail(p, str("it reads weights of ", read.version, " updates, the stage has made ", updates_[s]));
+    if (read.ahead > 0 && read.version < updates_[s]) report_.forecasts_late[s] = true;
     if (read.ahead == 0)
       report_.versions_held[s] = std::max(report_.versions_held[s], int(updates_[s] - read.version) + 1);
     return read;

@@ -35,6 +35,7 @@ struct Report {
   std::vector<int> live_peak;        // per stage: the most micro-batches between forward and the end of backward
   std::vector<int> versions_held;    // per stage: the weight versions to keep so that none is read that is gone
   std::vector<int> forecasts_held;   // per stage: foretold weights to keep beside them: forward's, backward's
+  std::vector<bool> forecasts_late;  // per stage: those are read when updates have followed them
   int64_t staleness = 0;             // the most updates between forward and backward of a micro-batch
   std::vector<ChannelUse> channels;  // with the slots that each needs, or wiring.depth
 };

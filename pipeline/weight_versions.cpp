@@ -29,7 +29,7 @@ Weights WeightVersions::read(Pass pass, const WeightRead& what, const Stream& st
   if (behind != 0)
     throw Error(str("weights foretold from those of ", what.version, " updates: the stage has made ", updates_));
   const int64_t made = needs_.first_step + updates_;
-  optimizer_.forecast(arena_, stream, made, settings_(made), forecast_to(pass, what, stream));
+  f.weights = optimizer_.forecast(arena_, stream, made, settings_(made), forecast_to(pass, what, stream));
   return f.weights;
 }
 
@@ -38,11 +38,15 @@ void WeightVersions::update(const Stream& stream, const Tensor& finite, const Ne
   const std::vector<GroupSettings> groups = settings_(step);
   Update update{.step = step, .groups = groups, .finite = finite};
   if (needs_.kept > 1) update.next = room(stream);
+  std::vector<Forecasted*> targets;
   for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
     const WeightRead& what = pass == Pass::kForward ? next.forward : next.backward;
-    if (what.ahead > 0 && what.version == updates_ + 1) update.forecasts.push_back(forecast_to(pass, what, stream));
+    if (what.ahead == 0 || what.version != updates_ + 1) continue;
+    update.forecasts.push_back(forecast_to(pass, what, stream));
+    targets.push_back(&forecasted(pass));
   }
-  optimizer_.step(arena_, stream, update);
+  const std::vector<Weights> foretold = optimizer_.step(arena_, stream, update);
+  for (size_t k = 0; k < targets.size(); ++k) targets[k]->weights = foretold[k];
   ++updates_;
   if (needs_.kept == 1) kept_.clear();
   kept_.push_back(arena_.weights());
@@ -69,10 +73,10 @@ Tensor WeightVersions::room(const Stream& stream) {
 
 Forecast WeightVersions::forecast_to(Pass pass, const WeightRead& what, const Stream& stream) {
   Forecasted& f = forecasted(pass);
-  if (!f.weights.values.defined())
-    f.weights.values = Tensor::empty(stream, arena_.values().shape(), DType::kF32, MemoryTag::kStash);
+  const int64_t size = needs_.late ? arena_.values().numel() : arena_.dense_size();
+  if (!f.weights.values.defined() || f.weights.values.numel() != size)
+    f.weights.values = Tensor::empty(stream, {size}, DType::kF32, MemoryTag::kStash);
   f.what = what;
-  f.weights = arena_.weights_of(f.weights.values);
   return {.to = f.weights.values, .ahead = what.ahead, .how = needs_.lookahead};
 }
 

@@ -22,6 +22,8 @@ struct VersionNeeds {
   int64_t first_step = 0;  // updates before the run
   int kept = 1;            // versions, the newest among them
   Lookahead lookahead = Lookahead::kDirection;
+  /// Foretold weights are read when updates have followed them, so tables cannot be left to be foretold by the row.
+  bool late = false;
 };
 
 /// Of one stage; used by its worker's thread. Memory is made at first use and stays.

@@ -25,19 +25,28 @@ struct EmbeddingFn final : Function {
   Saved ids, gradient;
 };
 
-Tensor gather(Ctx& c, const Tensor& ids, const ConstRef& table, DType dtype) {
-  expect_rank("embedding", "table", table.shape, 2);
+Tensor gather(Ctx& c, const Tensor& ids, const Rows& table, DType dtype) {
+  expect_rank("embedding", "table", table.w.shape, 2);
   Shape shape = ids.shape();
-  shape.push_back(table.dim(1));
+  shape.push_back(table.w.dim(1));
   Tensor y = c.empty(shape, dtype);
-  launch(kernels::Embedding{.ids = ids.cref(), .table = table, .y = y.ref()}, c.stream);
+  launch(kernels::Embedding{.ids = ids.cref(),
+                            .table = table.w,
+                            .y = y.ref(),
+                            .direction = table.direction,
+                            .m = table.m,
+                            .v = table.v,
+                            .scalars = table.scalars,
+                            .place = table.place,
+                            .group = table.group},
+         c.stream);
   return y;
 }
 
 }  // namespace
 
 Var embedding(Ctx& c, const Tensor& ids, const Param& table, DType dtype) {
-  Tensor y = gather(c, ids, c.weight(table).ref, dtype);
+  Tensor y = gather(c, ids, c.weights.rows_of(table), dtype);
   if (!c.recording({}, true)) return {y};
   auto f = std::make_unique<EmbeddingFn>();
   f->table = table;
@@ -45,6 +54,8 @@ Var embedding(Ctx& c, const Tensor& ids, const Param& table, DType dtype) {
   return c.tape->record(std::move(f), y, {}, true);
 }
 
-Tensor gather_rows(Ctx& c, const Tensor& table, const Tensor& ids) { return gather(c, ids, table.cref(), DType::kF32); }
+Tensor gather_rows(Ctx& c, const Tensor& table, const Tensor& ids) {
+  return gather(c, ids, {.w = table.cref()}, DType::kF32);
+}
 
 }  // namespace sluice

@@ -20,11 +20,16 @@ struct DirectionRule {
   Direction kind = Direction::kMomentum;
   float momentum = 0, rest = 1;
   float eps = 1e-8f;
+
+  bool takes_m() const { return kind != Direction::kNone; }
+  bool takes_v() const { return kind == Direction::kNextMomentum || kind == Direction::kAdaptive; }
 };
 
 /// A forecast that an update writes in its pass, with the factors of its place in StepScalars.
 struct ForecastTo {
-  Ref to{};  // [n] f32, nothing that the update reads or writes otherwise; undefined: none
+  /// f32, nothing that the update reads or writes otherwise; undefined: none. [n], or fewer up to the end of a segment:
+  /// those behind are not foretold.
+  Ref to{};
   DirectionRule direction{};
 };
 
@@ -34,14 +39,22 @@ inline int count_forecasts(const ForecastTo (&all)[kMaxForecasts]) {
   while (count < kMaxForecasts && all[count].to.defined()) ++count;
   return count;
 }
-/// Throws unless each is an array of its own. `taken`: what the update reads and writes otherwise.
+/// The elements that are foretold: the first ones.
+inline int64_t count_foretold(const ForecastTo (&all)[kMaxForecasts]) {
+  return all[0].to.defined() ? all[0].to.numel() : 0;
+}
+/// Throws unless each is an array of its own and they have one size. `taken`: what the update reads and writes
+/// otherwise.
 inline void expect_forecasts(const char* op, int64_t n, const ForecastTo (&all)[kMaxForecasts],
                              std::initializer_list<ConstRef> taken) {
   const int count = count_forecasts(all);
   for (int k = 0; k < kMaxForecasts; ++k) {
     if (!all[k].to.defined()) continue;
     if (k >= count) throw ShapeError(str(op, ": forecast ", k, " without one before it"));
-    expect_flat(op, "forecast", all[k].to, n, DType::kF32);
+    expect_flat(op, "forecast", all[k].to, count_foretold(all), DType::kF32);
+    if (count_foretold(all) > n)
+      throw ShapeError(
+          str(op, ": forecast ", k, " has shape ", all[k].to.shape.text(), ", expected at most ", n, " elements"));
     for (const ConstRef& other : taken)
       if (n > 0 && other.data == all[k].to.data)
         throw ShapeError(str(op, ": forecast ", k, " lies on another array of the update, expected one of its own"));

@@ -11,6 +11,7 @@ struct UpdateArrays {
   float* next;  // w for an update in place
   bf16* view;   // null: none
   float* forecasts[kMaxForecasts];
+  int64_t foretold;  // elements
 };
 
 /// Host side.
@@ -20,7 +21,8 @@ UpdateArrays update_arrays(const Update& u) {
           u.g.template as<float>(),
           (u.next.defined() ? u.next : u.w).template as<float>(),
           u.view.template as<bf16>(),
-          {u.forecasts[0].to.template as<float>(), u.forecasts[1].to.template as<float>()}};
+          {u.forecasts[0].to.template as<float>(), u.forecasts[1].to.template as<float>()},
+          count_foretold(u.forecasts)};
 }
 inline bool aligned(const UpdateArrays& a) {
   return aligned_for(4, a.w, a.g, a.next, a.view, a.forecasts[0], a.forecasts[1]);
@@ -38,6 +40,7 @@ __device__ inline void skip_update(const UpdateArrays& a, const SegmentRow* tabl
   for_segments(table, rows, n, packed, [&]<int N>(int64_t i, int64_t) {
     const Pack<float, N> w = load<N>(a.w + i);
     if (a.next != a.w) store(a.next + i, w);
+    if (i + N > a.foretold) return;
     for (int f = 0; f < kForecasts; ++f) store(a.forecasts[f] + i, w);
   });
 }

@@ -87,6 +87,24 @@ TEST_P(SequenceTrafficTest, Embeddings) {
   const Tensor y = empty({kIds, kCols}), dy = random({kIds, kCols}, 2);
   expect_traffic(kernels::Embedding{.ids = ids.cref(), .table = table.cref(), .y = y.ref()},
                  {.loads = 6, .why = "each lane loads the id; a row is read as often as it is named"});
+  const Tensor m = floats({kRows, kCols}, 3), v = test::random(s, {kRows, kCols}, 4, 0, 1);
+  const Tensor scalars = Tensor::from<uint8_t>(s, std::vector<uint8_t>(sizeof(StepScalars), 1), kStepScalarsShape);
+  const int64_t unread = scalars.bytes() - 8;  // but two factors of the group
+  kernels::Embedding foretold{.ids = ids.cref(),
+                              .table = table.cref(),
+                              .y = y.ref(),
+                              .direction = {.kind = Direction::kMomentum},
+                              .m = m.cref(),
+                              .scalars = scalars.cref()};
+  EXPECT_EQ(foretold.cost().bytes(), ids.bytes() + 2 * table.bytes() + y.bytes() + scalars.bytes());
+  expect_traffic(foretold, {.read = -unread, .loads = 7, .why = "the same; threads load the factors"});
+  foretold.direction.kind = Direction::kAdaptive;
+  foretold.v = v.cref();
+  expect_traffic(foretold, {.read = 8 - unread, .loads = 8, .why = "the same, and bias corrections"});
+  const Tensor few = Tensor::from<int32_t>(s, std::vector<int32_t>{7, 9, 7}, {3}), rows = empty({3, kCols});
+  foretold.ids = few.cref();
+  foretold.y = rows.ref();
+  expect_traffic(foretold, {.read = 8 - unread - 3 * kRow, .loads = 300, .why = "three ids of two rows"});
   // The second pass reads the keys, and so do the rows, but not those of the windows, which read them instead; three
   // windows of more than one id read their first and their last key, and the rows' searches meet three keys inside the
   // others.

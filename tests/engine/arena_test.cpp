@@ -42,6 +42,38 @@ TEST_P(ArenaTest, LaysGroupsOutOneAfterAnother) {
   EXPECT_THAT(read(a.grads()), Each(0.0f));
 }
 
+TEST_P(ArenaTest, LaysTablesOutBehindEverythingElse) {
+  Init init;
+  const Param t0 = init.table("t0", {3, 7}, InitialValue::constant(1));
+  const Param w0 = init.param("w0", {5}, InitialValue::constant(2));
+  const Param t1 = init.group(1).table("t1", {2, 2}, InitialValue::constant(3));
+  const Param b0 = init.group(1).param("b0", {5}, InitialValue::constant(4));
+  const Arena a(stream, init, 1);
+  EXPECT_EQ(a.offset(w0.index), 0);
+  EXPECT_EQ(a.offset(b0.index), 16);
+  EXPECT_EQ(a.offset(t0.index), 32);
+  EXPECT_EQ(a.offset(t1.index), 64);
+  EXPECT_EQ(a.dense_size(), 32);
+  EXPECT_EQ(a.values().numel(), 80);
+  ASSERT_EQ(a.segments().size(), 4u);
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(a.segments()[i].group, int(i % 2));
+  EXPECT_EQ(a.segments()[2].offset, 32);
+  EXPECT_EQ(a.segments()[2].count, 32);
+  EXPECT_THAT(value(a, t0), Each(1.0f));
+  EXPECT_THAT(value(a, t1), Each(3.0f));
+  EXPECT_THROW(init.table("t2", {3}, InitialValue::constant(1)), ShapeError);
+}
+
+TEST_P(ArenaTest, GivesTablesByTheRowAlone) {
+  Init init;
+  const Param table = init.table("t", {3, 7}, InitialValue::constant(1)), w = init.param("w", {5, 2}, {});
+  const Arena a(stream, init, 1);
+  EXPECT_THROW(a.weights().at(table), Error);
+  EXPECT_EQ(a.weights().rows_of(table).w.data, a.values().flat_view(16, {3, 7}).cref().data);
+  EXPECT_EQ(a.weights().rows_of(table).direction.kind, Direction::kNone);
+  EXPECT_EQ(a.weights().rows_of(w).w.data, a.weights().at(w).ref.data);
+}
+
 TEST_P(ArenaTest, InitialValuesDependOnPathAndSeedAlone) {
   const InitialValue uniform = InitialValue::uniform(0.5f);
   Init whole;

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/forecast.h"
 #include "tests/kernels/recorded.h"
+#include "tests/kernels/update_case.h"
 
 namespace sluice::test::embedding_test {
 namespace {
@@ -57,6 +59,58 @@ TEST_P(EmbeddingTest, GivesTheRowsThatIdsName) {
       expect_close(to_double(s, y.tensor()), expected, t == DType::kF32 ? 1e-30 : bound(t));
       y.check();
     }
+}
+
+/// The place among the scalars and the group are those of the second forecast and of one group among others.
+TEST_P(EmbeddingTest, RowsAreForetoldAsTheWholeTableWouldBe) {
+  const Stream s(device());
+  StepScalars scalars = awkward_scalars();
+  scalars.bias1 = 0.19f;
+  scalars.root_bias2 = 0.05f;
+  for (int g = 0; g < kMaxGroups; ++g) {
+    scalars.forecasts[1].keep[g] = 1.0f - 0.03f * float(g);
+    scalars.forecasts[1].reach[g] = 0.02f * float(g + 1);
+  }
+  const Tensor slot = scalar_slot(s, scalars);
+  scalars.forecasts[0] = scalars.forecasts[1];
+  const Tensor slot_of_whole = scalar_slot(s, scalars);
+  constexpr int64_t kGroup = 3;
+  for (const Case& e : kCases)
+    for (const Direction kind :
+         {Direction::kNone, Direction::kMomentum, Direction::kNextMomentum, Direction::kAdaptive})
+      for (const DType t : {DType::kF32, DType::kBF16}) {
+        SCOPED_TRACE(label(e, t) + str(", direction ", int(kind)));
+        const DirectionRule rule{.kind = kind, .momentum = 0.9f, .rest = 0.7f, .eps = 1e-3f};
+        const int64_t n = e.vocabulary * e.width;
+        const Tensor ids = random_ints(s, e.ids, 1, -1, int32_t(e.vocabulary) + 1);
+        const Tensor w = random(s, {n}, 2), m = random(s, {n}, 3), v = random(s, {n}, 4, 0, 1);
+        const Tensor whole = Tensor::empty(s, {n}), segments = segment_table(s, {{0, n, kGroup}});
+        launch(kernels::Forecast{.w = w.cref(),
+                                 .m = m.cref(),
+                                 .v = v.cref(),
+                                 .to = whole.ref(),
+                                 .segments = segments.cref(),
+                                 .scalars = slot_of_whole.cref(),
+                                 .direction = rule},
+               s);
+        const Shape shape{e.vocabulary, e.width};
+        const Guarded y(s, with_width(e.ids, e.width), t);
+        launch(kernels::Embedding{.ids = ids.cref(),
+                                  .table = w.reshape(shape).cref(),
+                                  .y = y.ref(),
+                                  .direction = rule,
+                                  .m = rule.takes_m() ? m.reshape(shape).cref() : ConstRef{},
+                                  .v = rule.takes_v() ? v.reshape(shape).cref() : ConstRef{},
+                                  .scalars = rule.takes_m() ? slot.cref() : ConstRef{},
+                                  .place = 1,
+                                  .group = kGroup},
+               s);
+        std::vector<double> expected = rows_of(to_double(s, ids), to_double(s, whole), e.width);
+        if (t == DType::kBF16)
+          for (double& x : expected) x = double(float(bf16(float(x))));
+        expect_close(to_double(s, y.tensor()), expected, 1e-30);
+        y.check();
+      }
 }
 
 TEST_P(EmbeddingTest, ReadsNothingOutsideTheTableWhateverTheId) {
