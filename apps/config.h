@@ -18,6 +18,7 @@ struct RunConfig {
   std::string schedule = "auto";
   std::string weights = "synchronous";
   std::string cuts;
+  std::string recompute, recompute_weights = "forward";
   std::string placement = "auto";
   std::string bp_gpu_list, al_gpu_list;
   std::string optimizer = "adam";

@@ -43,6 +43,15 @@ std::vector<ConfigField> pipeline_fields() {
        "all: every unit is a stage; "
        "balanced:4: four stages of about equal operations; empty: the network's own",
        &C::cuts, false},
+      {"recompute",
+       "bp: stages that keep their inputs alone and run again before backward: all, or their numbers such as 0,2; "
+       "empty: "
+       "none",
+       &C::recompute, false},
+      {"recompute_weights",
+       "which weights they then read. forward: those of their forward, for the same result; backward: those of their "
+       "backward, so that the whole gradient is of one version and none is kept for it",
+       &C::recompute_weights, true},
       {"placement", "auto (by measured cost), round_robin, blocks, or the device index of every stage, such as 0,0,1,1",
        &C::placement, false},
       {"bp_gpu_list", "bp: a device for each stage, such as cuda:0,cuda:0,cuda:1; goes before devices and placement",
@@ -60,6 +69,8 @@ RunConfig with_weights_rule(RunConfig c) {
 }
 
 void check_pipeline(const RunConfig& c) {
+  if (c.recompute_weights != "forward" && c.recompute_weights != "backward")
+    throw ConfigError(str("recompute_weights='", c.recompute_weights, "': expected forward or backward"));
   if (c.weights == "synchronous") return;
   if (!is_asynchronous(c.weights)) {
     std::string names = "synchronous";

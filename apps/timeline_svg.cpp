@@ -18,7 +18,8 @@ struct Kind {
 /// Mid tones, on which dark digits are read in light and in dark.
 constexpr Kind kKinds[] = {{"f", "forward", "#6ea8fe"},          {"d", "backward", "#f28b82"},
                            {"b", "backward, inputs", "#f6b26b"}, {"w", "backward, weights", "#81c995"},
-                           {"u", "update", "#b39ddb"},           {"s", "send, receive", "#9aa0a6"}};
+                           {"u", "update", "#b39ddb"},           {"r", "recompute", "#78d0d8"},
+                           {"s", "send, receive", "#9aa0a6"}};
 
 const Kind& kind_of(Do what) {
   switch (what) {
@@ -32,8 +33,10 @@ const Kind& kind_of(Do what) {
       return kKinds[3];
     case Do::kUpdate:
       return kKinds[4];
-    default:
+    case Do::kRecompute:
       return kKinds[5];
+    default:
+      return kKinds[6];
   }
 }
 

@@ -104,7 +104,9 @@ Training::Training(RunConfig config, TrainingData data)
   const std::string schedule = schedule_name(config_, rule.error_crosses, int(devices_.size()));
   const Plan plan = compute_plan(config_, schedule, placement_);
   try {
-    pipeline_ = make_pipeline(make_stages(model, rule.error_crosses), rule, plan);
+    pipeline_ =
+        make_pipeline(make_stages(model, rule.error_crosses), rule, plan,
+                      {.recompute = config_.recompute_weights == "backward" ? Pass::kBackward : Pass::kForward});
   } catch (const ScheduleError& e) {
     throw in_schedule(schedule, e);
   }

@@ -11,6 +11,7 @@ namespace sluice {
 /// What an action does. Only what the executor interprets is listed.
 enum class Do : char {
   kForward = 'F',
+  kRecompute = 'R',       // forward again, of a stage that kept its inputs alone; before its backward
   kBackwardInput = 'B',   // the input gradients; kBackwardWeight of the same micro-batch must follow
   kBackwardWeight = 'W',  // the weight gradients
   kBackward = 'D',        // both, node by node

@@ -82,6 +82,7 @@ class Count {
     for (const Var& v : out.out) values_[s].push_back(v.value);
     losses_[s] = int64_t(out.losses.size());
     const int64_t fresh = together_.bytes() - before;
+    b.inputs = recomputed_inputs(s, feed, arena);
     alone(s, feed, arena, b);
     b.shared = std::max<int64_t>(0, b.activations - fresh);
     return b;
@@ -102,15 +103,33 @@ class Count {
     tape.backward_weight(back);
     b.working = std::max<int64_t>(0, pool.peak() - before - b.activations);
   }
+  int64_t recomputed_inputs(size_t s, const std::vector<Var>& feed, Arena& arena) const {
+    Ledger ledger;
+    Tape unused;
+    Replay replay;
+    std::vector<Saved> kept;
+    const std::vector<Var> in = inputs(s, unused);
+    for (const std::vector<Var>* values : {&in, &feed})
+      for (const Var& v : *values) kept.emplace_back(v.value, SaveKind::kActivation, &ledger);
+    Ctx ctx = context(arena, ledger);
+    ctx.replay = &replay;
+    nets_[s].body->forward(ctx, feed, in, 1.0f);
+    return ledger.bytes();
+  }
   StageOutput forward(size_t s, const std::vector<Var>& feed, Arena& arena, Ledger& ledger, Tape& tape) const {
-    Ctx ctx{.stream = dry_,
+    Ctx ctx = context(arena, ledger);
+    ctx.tape = &tape;
+    return nets_[s].body->forward(ctx, feed, inputs(s, tape), 1.0f);
+  }
+
+  Ctx context(Arena& arena, Ledger& ledger) const {
+    return {.stream = dry_,
             .weights = arena.weights(),
             .arena = arena,
             .ledger = ledger,
-            .tape = &tape,
+            .tape = nullptr,
             .rng = {},
             .training = true};
-    return nets_[s].body->forward(ctx, feed, inputs(s, tape), 1.0f);
   }
 
   EdgeBytes edge(const Edge& e) const {

@@ -28,6 +28,7 @@ struct StageBytes {
   int64_t tables = 0;       // of the weights, those that are foretold by the row
   int64_t buffers = 0;      // running statistics
   int64_t activations = 0;  // of one micro-batch, from its forward to the end of its backward
+  int64_t inputs = 0;       // of one that is recomputed, until that: its inputs and the statistics of its norms
   int64_t deferred = 0;     // what of those is left after the input half, for the weight half
   int64_t shared = 0;       // of the activations: what the stage before keeps, too; once where they are one stage
   int64_t working = 0;      // beside all these while one of its actions runs

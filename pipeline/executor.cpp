@@ -47,6 +47,7 @@ class Session {
     for (size_t i = 0; i < p.stages.size(); ++i)
       p.stages[i]->versions.begin({.first_step = options.first_step,
                                    .kept = p.report.versions_held[i],
+                                   .forecasts = std::max(1, p.report.forecasts_held[i].forward),
                                    .lookahead = p.rule->lookahead.value_or(Lookahead::kDirection),
                                    .late = p.report.forecasts_late[i]});
     for (int w = 0; w < int(p.plan.size()); ++w) {
@@ -101,7 +102,8 @@ class Session {
 
 }  // namespace
 
-Pipeline make_pipeline(std::vector<StagePtr> stages, const LearningRule& rule, const Plan& compute, int depth) {
+Pipeline make_pipeline(std::vector<StagePtr> stages, const LearningRule& rule, const Plan& compute,
+                       const PipelineSettings& settings) {
   Pipeline p;
   std::vector<StagePorts> ports;
   for (const StagePtr& s : stages) ports.push_back({s->body->in_ports(), s->body->out_ports()});
@@ -113,7 +115,8 @@ Pipeline make_pipeline(std::vector<StagePtr> stages, const LearningRule& rule, c
               .synchronous = rule.synchronous,
               .forward = rule.forward,
               .backward = rule.backward,
-              .depth = depth};
+              .recompute = settings.recompute,
+              .depth = settings.depth};
   if (int(placement_of(compute).size()) != p.wiring.stages)
     throw ScheduleError(str("plan: ", placement_of(compute).size(), " stages, the network has ", ports.size()));
   p.plan = add_transfers(compute, p.wiring);

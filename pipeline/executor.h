@@ -23,10 +23,16 @@ struct Pipeline {
   Report report;  // of validate()
 };
 
-/// Routes the stages' ports, adds the transfers and validates. `depth`: slots of every channel (0: as many as the plan
-/// needs). The rule outlives the pipeline. Throws ScheduleError, also when stages of one worker have different streams,
-/// or of two workers the same.
-Pipeline make_pipeline(std::vector<StagePtr> stages, const LearningRule& rule, const Plan& compute, int depth = 0);
+/// What is left to choose of a pipeline.
+struct PipelineSettings {
+  int depth = 0;                    // slots of every channel; 0: as many as the plan needs
+  Pass recompute = Pass::kForward;  // whose weights recomputations read
+};
+
+/// Routes the stages' ports, adds the transfers and validates. The rule outlives the pipeline. Throws ScheduleError,
+/// also when stages of one worker have different streams, or of two workers the same.
+Pipeline make_pipeline(std::vector<StagePtr> stages, const LearningRule& rule, const Plan& compute,
+                       const PipelineSettings& settings = {});
 
 /// The losses that a stage trained on in one step: sums over micro-batches of losses weighted by 1 / micro-batches.
 struct StepLosses {

@@ -26,7 +26,8 @@ std::map<Action, Spot> index(const Run& run) {
 
 class Expected {
  public:
-  Expected(const Run& run, const Wiring& wiring) : run_(run), wiring_(wiring), spots_(index(run)) {}
+  Expected(const Run& run, const Wiring& wiring)
+      : run_(run), wiring_(wiring), spots_(index(run)), recomputed_(recomputed_stages(run)) {}
 
   void check() {
     for (int s = 0; s < int(run_.placement.size()); ++s) {
@@ -48,6 +49,7 @@ class Expected {
   }
   void expect_compute(int s, int64_t mb) {
     expect(act(Do::kForward, s, mb));
+    if (recomputed_[size_t(s)]) expect(act(Do::kRecompute, s, mb));
     if (!has(act(Do::kBackwardInput, s, mb))) return expect(act(Do::kBackward, s, mb));
     expect(act(Do::kBackwardInput, s, mb));
     expect(act(Do::kBackwardWeight, s, mb));
@@ -70,6 +72,7 @@ class Expected {
   const Run& run_;
   const Wiring& wiring_;
   std::map<Action, Spot> spots_;
+  std::vector<bool> recomputed_;
   std::set<Action> found_;
 };
 
@@ -77,6 +80,14 @@ class Expected {
 
 void fail(const Spot& at, const std::string& why) {
   throw ScheduleError(str("worker ", at.worker, ", position ", at.position, ", ", to_text(at.action), ": ", why));
+}
+
+std::vector<bool> recomputed_stages(const Run& run) {
+  std::vector<bool> stages(run.placement.size(), false);
+  for (const std::vector<Action>& program : run.programs)
+    for (const Action& a : program)
+      if (a.what == Do::kRecompute) stages[size_t(a.stage)] = true;
+  return stages;
 }
 
 Run unroll(const Plan& plan, const Wiring& wiring, int64_t mbs) {
@@ -92,8 +103,15 @@ Run unroll(const Plan& plan, const Wiring& wiring, int64_t mbs) {
                               run.mbs_per_step));
     outside = std::max(outside, mbs_outside_period(plan[w]));
   }
-  run.mbs = mbs != 0 ? mbs : outside + 3 * run.mbs_per_step;
-  for (const Program& p : plan) run.programs.push_back(sluice::unroll(p, run.mbs));
+  const auto over = [&](int64_t count) {
+    run.mbs = count;
+    run.programs.clear();
+    for (const Program& p : plan) run.programs.push_back(sluice::unroll(p, run.mbs));
+  };
+  over(mbs != 0 ? mbs : outside + 3 * run.mbs_per_step);
+  // What recomputations read is told apart in full when the micro-batches of the fill are gone.
+  const std::vector<bool> again = recomputed_stages(run);
+  if (mbs == 0 && std::count(again.begin(), again.end(), true) > 0) over(2 * outside + 3 * run.mbs_per_step);
   return run;
 }
 

@@ -35,6 +35,8 @@ struct Run {
 Run unroll(const Plan& plan, const Wiring& wiring, int64_t mbs);
 /// Throws unless every expected action is there once, and none that is not expected.
 void expect_complete(const Run& run, const Wiring& wiring);
+/// Which stages have recomputations.
+std::vector<bool> recomputed_stages(const Run& run);
 /// Throws unless each channel's receives are in the order of its sends.
 void expect_matching_transfers(const Run& run);
 /// The slots of every channel: wiring.depth, or one more than its receiver holds at once.

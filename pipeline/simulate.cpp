@@ -56,7 +56,7 @@ class Simulation {
       to.optimizer += b.optimizer;
       to.working = std::max(to.working, b.working);
       to.stash += b.weights * (report_.versions_held[s] - 1);
-      to.stash += (b.weights - (report_.forecasts_late[s] ? 0 : b.tables)) * report_.forecasts_held[s];
+      to.stash += (b.weights - (report_.forecasts_late[s] ? 0 : b.tables)) * report_.forecasts_held[s].count();
     }
     for (const ChannelUse& c : report_.channels)
       t_.bytes[size_t(worker_of(c.to))].parcels +=
@@ -66,6 +66,7 @@ class Simulation {
   double cost_of(const Action& a) const {
     switch (a.what) {
       case Do::kForward:
+      case Do::kRecompute:
         return CostModel::of(costs_.forward, a.stage);
       case Do::kBackward:
         return CostModel::of(costs_.backward_input, a.stage) + CostModel::of(costs_.backward_weight, a.stage);
@@ -90,7 +91,9 @@ class Simulation {
     const StageBytes b = CostModel::of(costs_.bytes, a.stage);
     switch (a.what) {
       case Do::kForward:
-        return b.activations;
+        return report_.recomputed[size_t(a.stage)] ? b.inputs : b.activations;
+      case Do::kRecompute:
+        return b.activations - b.inputs;
       case Do::kBackward:
         return -b.activations;
       case Do::kBackwardInput:

@@ -14,6 +14,8 @@ const char* category(Do what) {
   switch (what) {
     case Do::kForward:
       return "forward";
+    case Do::kRecompute:
+      return "recompute";
     case Do::kBackward:
     case Do::kBackwardInput:
     case Do::kBackwardWeight:

@@ -23,14 +23,9 @@ struct Lane {
 
 /// A micro-batch in a stage.
 struct Flight {
-  int64_t forward = -1, backward_input = -1, done = -1;  // places in the order
-  int64_t updates = 0;                                   // of the stage before its forward
-  WeightRead read{};                                     // of its forward
-};
-
-/// Which passes of a stage read foretold weights.
-struct Foretold {
-  int forward = 0, backward = 0;
+  int64_t forward = -1, again = -1, backward_input = -1, done = -1;  // places in the order
+  int64_t updates = 0;                                               // of the stage before its forward
+  WeightRead read{};                                                 // of its forward
 };
 
 class Walk {
@@ -45,7 +40,9 @@ class Walk {
     report_.live_peak.assign(stages, 0);
     report_.versions_held.assign(stages, 1);
     report_.forecasts_late.assign(stages, false);
-    foretold_.resize(stages);
+    report_.forecasts_held.resize(stages);
+    report_.recomputed = paper::recomputed_stages(run_);
+    forwards_.assign(stages, 0);
     updates_.assign(stages, 0);
     next_mb_.assign(stages, 0);
     in_step_.assign(stages, 0);
@@ -66,7 +63,6 @@ class Walk {
     }
     for (size_t w = 0; w < at.size(); ++w)
       if (at[w] < run_.programs[w].size()) stuck(at);
-    for (const Foretold& f : foretold_) report_.forecasts_held.push_back(f.forward + f.backward);
     return std::move(report_);
   }
 
@@ -106,6 +102,8 @@ class Walk {
     switch (a.what) {
       case Do::kForward:
         return blocked_forward(a);
+      case Do::kRecompute:
+        return ran(Do::kForward, a.stage, a) ? "" : "its forward has not run";
       case Do::kBackward:
       case Do::kBackwardInput:
         return blocked_backward(a);
@@ -136,6 +134,8 @@ class Walk {
   }
   std::string blocked_backward(const Action& a) const {
     if (!ran(Do::kForward, a.stage, a)) return "its forward has not run";
+    if (report_.recomputed[size_t(a.stage)] && flights_.at(key(a, a.stage)).again < 0)
+      return "it is not recomputed yet";
     for (const Edge& e : wiring_.edges) {
       if (e.from != a.stage || !wiring_.gradient_crosses(e)) continue;
       if (run_.crosses(e) ? !received(a, e.to) : !ran(Do::kBackwardInput, e.to, a))
@@ -170,11 +170,13 @@ class Walk {
     const int64_t place = int64_t(report_.order.size());
     const Action& a = p.action;
     if (a.what == Do::kForward) run_forward(p, place);
+    if (a.what == Do::kRecompute) run_again(p, place);
     if (paper::starts_backward(a.what)) run_backward(p, place);
     if (paper::ends_backward(a.what)) end_backward(p, place);
     if (a.what == Do::kUpdate) {
       ++updates_[size_t(a.stage)];
       in_step_[size_t(a.stage)] = 0;
+      foretell_next(p);
     }
     if (a.what == Do::kSend) {
       Lane& lane = lanes_.at({a.stage, a.peer});
@@ -202,7 +204,34 @@ class Walk {
     f.read = p.read = read_weights(p, wiring_.forward, {});
     live_[s].insert(p.action.mb);
     report_.live_peak[s] = std::max(report_.live_peak[s], int(live_[s].size()));
-    if (p.read.ahead > 0) foretold_[s].forward = 1;
+    forwards_[s] = p.action.mb + 1;
+    hold_forecast(s, p.read);
+  }
+  void run_again(Placed& p, int64_t place) {
+    Flight& f = flights_.at(key(p.action, p.action.stage));
+    if (f.backward_input >= 0) fail(p, "its backward has run");
+    f.again = place;
+    const bool as_forward = wiring_.recompute == Pass::kForward;
+    p.read = read_weights(p, as_forward ? forward_weights : wiring_.backward, f.read);
+  }
+  /// The update foretells what the next forward reads, as far as it is known.
+  void foretell_next(const Placed& p) {
+    const size_t s = size_t(p.action.stage);
+    if (forwards_[s] >= run_.mbs) return;
+    const WeightRead next = wiring_.forward(pass_at(p, forwards_[s], {}));
+    if (next.version == updates_[s]) hold_forecast(s, next);
+  }
+  /// One more than those that recomputations of micro-batches on their way will read.
+  void hold_forecast(size_t s, const WeightRead& read) {
+    if (read.ahead == 0) return;
+    std::set<std::pair<int64_t, int64_t>> alive{{read.version, read.ahead}};
+    if (report_.recomputed[s] && wiring_.recompute == Pass::kForward)
+      for (const int64_t mb : live_[s]) {
+        const WeightRead& of = flights_.at({int(s), mb, 0}).read;
+        if (of.ahead > 0) alive.insert({of.version, of.ahead});
+      }
+    int& held = report_.forecasts_held[s].forward;
+    held = std::max(held, int(alive.size()));
   }
   void run_backward(Placed& p, int64_t place) {
     const size_t s = size_t(p.action.stage);
@@ -213,16 +242,19 @@ class Walk {
     if (wiring_.synchronous && stale > 0)
       fail(p, str(stale, " updates since its forward, a synchronous rule allows none"));
     p.read = read_weights(p, wiring_.backward, f.read);
-    if (p.read.ahead > 0 && wiring_.backward != forward_weights) foretold_[s].backward = 1;
+    if (p.read.ahead > 0 && wiring_.backward != forward_weights) report_.forecasts_held[s].backward = 1;
+  }
+  PassAt pass_at(const Placed& p, int64_t mb, const WeightRead& forward) const {
+    return {.worker = p.worker,
+            .workers = int(run_.programs.size()),
+            .mb = mb,
+            .mbs_per_step = run_.mbs_per_step,
+            .updates = updates_[size_t(p.action.stage)],
+            .forward = forward};
   }
   WeightRead read_weights(const Placed& p, WeightsRead rule, WeightRead forward) {
     const size_t s = size_t(p.action.stage);
-    const WeightRead read = rule({.worker = run_.placement[s],
-                                  .workers = int(run_.programs.size()),
-                                  .mb = p.action.mb,
-                                  .mbs_per_step = run_.mbs_per_step,
-                                  .updates = updates_[s],
-                                  .forward = forward});
+    const WeightRead read = rule(pass_at(p, p.action.mb, forward));
     if (read.version < 0 || read.version > updates_[s])
       fail(p, str("it reads weights of ", read.version, " updates, the stage has made ", updates_[s]));
     if (read.ahead > 0 && read.version < updates_[s]) report_.forecasts_late[s] = true;
@@ -259,7 +291,7 @@ class Walk {
   std::map<Key, Flight> flights_;
   std::set<std::tuple<int, int, int64_t>> arrivals_;  // from, to, micro-batch
   std::vector<int64_t> updates_, next_mb_, in_step_;
-  std::vector<Foretold> foretold_;
+  std::vector<int64_t> forwards_;  // by stage: one more than the last forward's micro-batch
   std::vector<std::set<int64_t>> live_;
   std::vector<std::vector<int64_t>> met_;  // by worker: places of its arrivals
 };

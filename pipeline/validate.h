@@ -15,7 +15,7 @@ struct Placed {
   int worker = 0;
   int64_t position = 0;  // in the worker's unrolled program
   Action action;
-  WeightRead read{};           // forward, backward: the weights that it reads
+  WeightRead read{};           // forward, recomputation, backward: the weights that it reads
   std::vector<int64_t> after;  // places in the order of what it waits for, besides its worker's previous action
 };
 
@@ -26,21 +26,30 @@ struct ChannelUse {
   bool operator==(const ChannelUse&) const = default;
 };
 
+/// Foretold weights that a stage keeps, of the size of its weights each.
+struct Foretold {
+  int forward = 0, backward = 0;  // by the pass that they are foretold for
+  int count() const { return forward + backward; }
+  bool operator==(const Foretold&) const = default;
+};
+
 /// What a sound plan does.
 struct Report {
   int64_t mbs = 0;
   int mbs_per_step = 0;
   Placement placement;
-  std::vector<Placed> order;         // topological; the order of execute_serial()
-  std::vector<int> live_peak;        // per stage: the most micro-batches between forward and the end of backward
-  std::vector<int> versions_held;    // per stage: the weight versions to keep so that none is read that is gone
-  std::vector<int> forecasts_held;   // per stage: foretold weights to keep beside them: forward's, backward's
-  std::vector<bool> forecasts_late;  // per stage: those are read when updates have followed them
-  int64_t staleness = 0;             // the most updates between forward and backward of a micro-batch
-  std::vector<ChannelUse> channels;  // with the slots that each needs, or wiring.depth
+  std::vector<Placed> order;             // topological; the order of execute_serial()
+  std::vector<int> live_peak;            // per stage: the most micro-batches between forward and the end of backward
+  std::vector<int> versions_held;        // per stage: the weight versions to keep so that none is read that is gone
+  std::vector<Foretold> forecasts_held;  // per stage: foretold weights to keep beside them
+  std::vector<bool> recomputed;          // per stage: it keeps its inputs, and runs again before backward
+  std::vector<bool> forecasts_late;      // per stage: those are read when updates have followed them
+  int64_t staleness = 0;                 // the most updates between forward and backward of a micro-batch
+  std::vector<ChannelUse> channels;      // with the slots that each needs, or wiring.depth
 };
 
-/// Checks a run over `mbs` micro-batches (0: prologue, three periods and epilogue). Throws ScheduleError with worker,
+/// Checks a run over `mbs` micro-batches (0: prologue, three periods and epilogue; with recomputations
+/// more, until those of the prologue are gone). Throws ScheduleError with worker,
 /// position and action for: a stage or action that is missing, doubled or on the wrong worker; a send without its
 /// receive or in another order; gradients added in another order than 0 .. m - 1; weights that are read before they
 /// are made, or change between forward and backward where the rule is synchronous; and any action that can never run,

@@ -13,7 +13,8 @@ void WeightVersions::begin(const VersionNeeds& needs) {
   for (const Weights& w : kept_)
     if (w.values.storage() != arena_.values().storage()) spare_.push_back(w.values);
   kept_ = {arena_.weights()};
-  for (Forecasted& f : forecasted_) f.what = {};
+  for (std::deque<Forecasted>& of_pass : forecasted_)
+    for (Forecasted& f : of_pass) f.what = {};
 }
 
 Weights WeightVersions::read(Pass pass, const WeightRead& what, const Stream& stream) {
@@ -24,13 +25,13 @@ Weights WeightVersions::read(Pass pass, const WeightRead& what, const Stream& st
                       kept_.size(), " versions"));
     return kept_[kept_.size() - 1 - size_t(behind)];
   }
-  Forecasted& f = forecasted(pass);
-  if (f.what == what) return f.weights;
+  for (const Forecasted& f : forecasted(pass))
+    if (f.what == what) return f.weights;
   if (behind != 0)
     throw Error(str("weights foretold from those of ", what.version, " updates: the stage has made ", updates_));
   const int64_t made = needs_.first_step + updates_;
-  f.weights = optimizer_.forecast(arena_, stream, made, settings_(made), forecast_to(pass, what, stream));
-  return f.weights;
+  const Forecast forecast = forecast_to(pass, what, stream);
+  return forecasted(pass).back().weights = optimizer_.forecast(arena_, stream, made, settings_(made), forecast);
 }
 
 void WeightVersions::update(const Stream& stream, const Tensor& finite, const Next& next) {
@@ -43,7 +44,7 @@ void WeightVersions::update(const Stream& stream, const Tensor& finite, const Ne
     const WeightRead& what = pass == Pass::kForward ? next.forward : next.backward;
     if (what.ahead == 0 || what.version != updates_ + 1) continue;
     update.forecasts.push_back(forecast_to(pass, what, stream));
-    targets.push_back(&forecasted(pass));
+    targets.push_back(&forecasted(pass).back());
   }
   const std::vector<Weights> foretold = optimizer_.step(arena_, stream, update);
   for (size_t k = 0; k < targets.size(); ++k) targets[k]->weights = foretold[k];
@@ -54,7 +55,7 @@ void WeightVersions::update(const Stream& stream, const Tensor& finite, const Ne
 
 int WeightVersions::copies() const {
   int foretold = 0;
-  for (const Forecasted& f : forecasted_) foretold += f.weights.values.defined() ? 1 : 0;
+  for (const std::deque<Forecasted>& of_pass : forecasted_) foretold += int(of_pass.size());
   return std::max(1, int(kept_.size())) + int(spare_.size()) + foretold;
 }
 
@@ -72,7 +73,15 @@ Tensor WeightVersions::room(const Stream& stream) {
 }
 
 Forecast WeightVersions::forecast_to(Pass pass, const WeightRead& what, const Stream& stream) {
-  Forecasted& f = forecasted(pass);
+  std::deque<Forecasted>& all = forecasted(pass);
+  const int most = pass == Pass::kForward ? needs_.forecasts : 1;
+  if (int(all.size()) < most) {
+    all.emplace_back();
+  } else {
+    all.push_back(std::move(all.front()));
+    all.pop_front();
+  }
+  Forecasted& f = all.back();
   const int64_t size = needs_.late ? arena_.values().numel() : arena_.dense_size();
   if (!f.weights.values.defined() || f.weights.values.numel() != size)
     f.weights.values = Tensor::empty(stream, {size}, DType::kF32, MemoryTag::kStash);

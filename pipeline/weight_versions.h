@@ -15,12 +15,11 @@ namespace sluice {
 /// The settings of each parameter group at a step.
 using SettingsAt = std::function<std::vector<GroupSettings>(int64_t step)>;
 
-enum class Pass : uint8_t { kForward, kBackward };
-
 /// What a run asks of a stage's weights.
 struct VersionNeeds {
   int64_t first_step = 0;  // updates before the run
   int kept = 1;            // versions, the newest among them
+  int forecasts = 1;       // of forward, that are read again when others have followed
   Lookahead lookahead = Lookahead::kDirection;
   /// Foretold weights are read when updates have followed them, so tables cannot be left to be foretold by the row.
   bool late = false;
@@ -35,8 +34,8 @@ class WeightVersions {
 
   /// Before a run: the weights as they are become version 0.
   void begin(const VersionNeeds& needs);
-  /// Queues what makes the weights, where they are foretold and not made yet. Foretold weights of a pass replace those
-  /// that it read before. Throws Error for a version that is not kept.
+  /// Queues what makes the weights, where they are foretold and not made yet. Foretold weights of a pass replace the
+  /// oldest of those that it read before. Throws Error for a version that is not kept.
   Weights read(Pass pass, const WeightRead& what, const Stream& stream);
   /// What the next passes will read, as far as it is known: foretold in the same pass over the arena.
   struct Next {
@@ -55,7 +54,8 @@ class WeightVersions {
     Weights weights{};
   };
   Tensor room(const Stream& stream);
-  Forecasted& forecasted(Pass pass) { return forecasted_[size_t(pass)]; }
+  std::deque<Forecasted>& forecasted(Pass pass) { return forecasted_[size_t(pass)]; }
+  /// The pass's newest one becomes `what`.
   Forecast forecast_to(Pass pass, const WeightRead& what, const Stream& stream);
 
   Arena& arena_;
@@ -65,7 +65,7 @@ class WeightVersions {
   int64_t updates_ = 0;
   std::deque<Weights> kept_;  // the newest last
   std::vector<Tensor> spare_;
-  std::array<Forecasted, 2> forecasted_;
+  std::array<std::deque<Forecasted>, 2> forecasted_;  // by pass, the newest last
 };
 
 }  // namespace sluice

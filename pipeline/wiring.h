@@ -45,6 +45,8 @@ struct PassAt {
 /// What a learning rule makes passes read. Depends on nothing else, so that plans are checked before they run.
 using WeightsRead = WeightRead (*)(const PassAt& at);
 
+enum class Pass : uint8_t { kForward, kBackward };
+
 /// The weights as they are.
 WeightRead newest_weights(const PassAt& at);
 /// Backward: the weights of the forward.
@@ -57,6 +59,9 @@ struct Wiring {
   bool error_crosses = true;  // the error of a stage comes from the stages after it, besides its own losses
   bool synchronous = true;    // no update of a stage between forward and backward of a micro-batch
   WeightsRead forward = newest_weights, backward = newest_weights;
+  /// The pass whose weights a recomputation reads: with forward's it gives what forward gave; with backward's the whole
+  /// gradient is that of one version, and none is kept for it.
+  Pass recompute = Pass::kForward;
   int depth = 0;  // slots of every channel; 0: what each receiver holds at once, and one more to fill meanwhile
 
   bool gradient_crosses(const Edge& e) const { return error_crosses && e.differentiable(); }

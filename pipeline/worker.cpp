@@ -123,6 +123,8 @@ void Worker::interpret(const Action& a) {
   switch (a.what) {
     case Do::kForward:
       return forward(a);
+    case Do::kRecompute:
+      return recompute(a);
     case Do::kBackward:
     case Do::kBackwardInput:
       return backward(a);
@@ -149,31 +151,72 @@ void Worker::interpret(const Action& a) {
 void Worker::forward(const Action& a) {
   Stage& s = stage(a);
   Flight& f = live_[key(a)];
-  const int64_t mb = run_.options.first_step * mbs_per_step() + a.mb;
   const std::vector<Var> feed = fed(a), in = inputs(a, f);
-  const bool trains = s.mode == StageMode::kTrain;
+  const bool trains = s.mode == StageMode::kTrain, again = trains && run_.pipeline.report.recomputed[size_t(a.stage)];
   own_.at(a.stage).next_forward = a.mb + 1;
   if (s.mode == StageMode::kIdle) {
     hand_on(a, {.out = Bundle(s.body->out_ports().size()), .losses = {}}, f);
     return;
   }
   f.read = rule().forward(pass_at(a.mb, s.versions.updates()));
-  Ctx ctx{.stream = s.stream,
-          .weights = read(a, Pass::kForward, f.read),
-          .arena = s.arena,
-          .ledger = s.ledger,
-          .tape = trains ? &f.tape : nullptr,
-          .rng = {run_.options.seed, mb * run_.options.samples_per_mb, uint32_t(a.view)},
-          .training = trains,
-          .indicators = trains && mb == s.indicators.mb ? &s.indicators.values : nullptr};
+  Ctx ctx = context(a, f);
+  ctx.weights = read(a, Pass::kForward, f.read);
+  ctx.tape = trains && !again ? &f.tape : nullptr;
+  ctx.replay = again ? &f.replay : nullptr;
+  ctx.training = trains;
+  ctx.indicators = trains && mb_of_training(a) == s.indicators.mb ? &s.indicators.values : nullptr;
+  if (again)
+    for (const std::vector<Var>* values : {&in, &feed})
+      for (const Var& v : *values) f.kept.push_back(ctx.save(SaveKind::kActivation, v.value));
   StageOutput out = s.body->forward(ctx, feed, in, 1.0f / float(mbs_per_step()));
   hand_on(a, out, f);
   for (Var& v : f.in) v.value = {};
   for (const Var& v : out.out) f.out.push_back({{}, v.node});
   if (!trains) return;
   for (const Var& loss : out.losses) flag_non_finite(s.stream, loss.value, s.finite);
+  const int64_t mb = mb_of_training(a);
   own_.at(a.stage).log.add(s.stream, mb / mbs_per_step(), mb % mbs_per_step(), out.losses);
   f.losses = std::move(out.losses);
+}
+
+/// Forward again, on the tape this time. What it gives was handed on by forward.
+void Worker::recompute(const Action& a) {
+  Stage& s = stage(a);
+  if (s.mode != StageMode::kTrain) return;
+  Flight& f = live_.at(key(a));
+  const bool as_forward = run_.pipeline.wiring.recompute == Pass::kForward;
+  Ctx ctx = context(a, f);
+  ctx.weights = as_forward ? read(a, Pass::kForward, f.read)
+                           : read(a, Pass::kBackward, rule().backward(pass_at(a.mb, s.versions.updates(), f.read)));
+  ctx.tape = &f.tape;
+  ctx.replay = &f.replay;
+  f.replay.again = true;
+  std::vector<Var> in = f.in, feed;
+  for (size_t i = 0; i < f.kept.size(); ++i)
+    if (i < in.size())
+      in[i].value = f.kept[i].tensor();
+    else
+      feed.push_back({f.kept[i].tensor()});
+  f.kept.clear();  // from here on the tape keeps what it needs
+  StageOutput out = s.body->forward(ctx, feed, in, 1.0f / float(mbs_per_step()));
+  f.replay.kept.clear();
+  f.out.clear();
+  for (const Var& v : out.out) f.out.push_back({{}, v.node});
+  f.losses = std::move(out.losses);
+}
+
+int64_t Worker::mb_of_training(const Action& a) const { return run_.options.first_step * mbs_per_step() + a.mb; }
+
+/// Of a forward or its recomputation: they draw the same numbers.
+Ctx Worker::context(const Action& a, Flight& f) const {
+  Stage& s = stage(a);
+  return {.stream = s.stream,
+          .weights = {},
+          .arena = s.arena,
+          .ledger = s.ledger,
+          .tape = &f.tape,
+          .rng = {run_.options.seed, mb_of_training(a) * run_.options.samples_per_mb, uint32_t(a.view)},
+          .training = true};
 }
 
 PassAt Worker::pass_at(int64_t mb, int64_t updates, const WeightRead& forward) const {
@@ -196,8 +239,7 @@ std::vector<Var> Worker::fed(const Action& a) const {
   const Stage& s = stage(a);
   const std::vector<Port> ports = s.body->feed_ports();
   if (ports.empty()) return {};
-  const int64_t mb = run_.options.first_step * mbs_per_step() + a.mb;
-  const std::vector<Tensor> values = run_.options.feed({a.stage, mb, ports, s.stream}).claim(s.stream);
+  const std::vector<Tensor> values = run_.options.feed({a.stage, mb_of_training(a), ports, s.stream}).claim(s.stream);
   if (values.size() != ports.size())
     throw DataError(str("feed of stage ", a.stage, ": ", values.size(), " values, expected ", ports.size()));
   std::vector<Var> vars;

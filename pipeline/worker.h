@@ -64,6 +64,8 @@ class Worker {
   /// A micro-batch between forward and backward. Values are dropped where only their place on the tape is needed.
   struct Flight {
     Tape tape;
+    Replay replay;            // of a stage that is recomputed
+    std::vector<Saved> kept;  // its inputs and what it was fed, until then
     std::vector<Var> in, out, losses;
     std::vector<Tensor> later_losses;  // of the stages after this one
     WeightRead read{};                 // by forward
@@ -77,10 +79,14 @@ class Worker {
 
   void interpret(const Action& a);
   void forward(const Action& a);
+  void recompute(const Action& a);
   void backward(const Action& a);
   void backward_weight(const Action& a);
   void update(const Action& a);
 
+  /// Counted from the start of training.
+  int64_t mb_of_training(const Action& a) const;
+  Ctx context(const Action& a, Flight& f) const;
   std::vector<Var> fed(const Action& a) const;
   std::vector<Var> inputs(const Action& a, Flight& f);
   void hand_on(const Action& a, const StageOutput& out, const Flight& f);

@@ -128,7 +128,8 @@ TEST_F(CommandTest, TrainsOnAnyTable) {
                             "--vocab-size 50 --max-len 8 --batch 8 --cores-per-device 1 ";
   for (const char* more :
        {"--model bag_of_embeddings --rule bp --lr 0.1 --epochs 20", "--model lstm --rule al",
-        "--model transformer --rule scpl --act relu", "--model residual_lstm --rule bp --cuts balanced:2"}) {
+        "--model transformer --rule scpl --act relu", "--model residual_lstm --rule bp --cuts balanced:2",
+        "--model residual_lstm --rule pipeoptim --cuts balanced:2 --recompute all --recompute-weights backward"}) {
     const Outcome o = sluice(table + more);
     EXPECT_EQ(o.status, 0) << more << "\n" << o.text;
     if (std::string(more).find("bag") != std::string::npos) {
@@ -136,6 +137,11 @@ TEST_F(CommandTest, TrainsOnAnyTable) {
     }
   }
   expect_one_error(sluice(table + "--model lstm --set label_column=colour"), HasSubstr("colour"));
+  const std::string halves = table + "--model residual_lstm --rule bp --cuts balanced:2 ";
+  expect_one_error(sluice(halves + "--recompute 2"),
+                   HasSubstr("recompute=2: expected all, or numbers of stages from 0"));
+  expect_one_error(sluice(halves + "--recompute all --recompute-weights newest"),
+                   HasSubstr("expected forward or back"));
 }
 
 TEST_F(CommandTest, TrainsSavesAndEvaluatesBothRules) {

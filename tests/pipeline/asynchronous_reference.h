@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "pipeline/wiring.h"
 #include "tests/support/support.h"
 
 namespace sluice::test::asynchronous_test {
@@ -20,6 +21,8 @@ struct Case {
   int stages = 4, mbs = 1;
   Kind kind = Kind::kSgd;
   std::string schedule = "async_1f1b";
+  std::vector<int> recomputed{};  // stages
+  Pass recompute = Pass::kForward;
 };
 
 inline std::vector<float> sample(int64_t mb, bool target) {
@@ -112,26 +115,31 @@ class Reference {
     return w;
   }
 
+  static Row stage_of(const Row& in, const Row& w) {
+    Row out(kSamples * kDim, 0.0);
+    for (int64_t b = 0; b < kSamples; ++b)
+      for (int64_t o = 0; o < kDim; ++o) {
+        double z = 0;
+        for (int64_t k = 0; k < kDim; ++k) z += in[size_t(b * kDim + k)] * w[size_t(o * kDim + k)];
+        out[size_t(b * kDim + o)] = std::tanh(z);
+      }
+    return out;
+  }
+
   void add_gradients(int64_t i, std::vector<Row>& sums) const {
     const int64_t p = setup_.stages;
     const std::vector<float> x = sample(i, false), y = sample(i, true);
     std::vector<Row> h{Row(x.begin(), x.end())};
-    for (int64_t r = 0; r < p; ++r) {
-      const Row w = weights(r, reads(setup_.rule, i, r, p, setup_.mbs).forward);
-      Row out(kSamples * kDim, 0.0);
-      for (int64_t b = 0; b < kSamples; ++b)
-        for (int64_t o = 0; o < kDim; ++o) {
-          double z = 0;
-          for (int64_t k = 0; k < kDim; ++k) z += h.back()[size_t(b * kDim + k)] * w[size_t(o * kDim + k)];
-          out[size_t(b * kDim + o)] = std::tanh(z);
-        }
-      h.push_back(out);
-    }
+    for (int64_t r = 0; r < p; ++r)
+      h.push_back(stage_of(h.back(), weights(r, reads(setup_.rule, i, r, p, setup_.mbs).forward)));
     Row d(kSamples * kDim);
-    for (size_t k = 0; k < d.size(); ++k) d[k] = 2.0 / double(d.size()) / setup_.mbs * (h.back()[k] - double(y[k]));
     for (int64_t r = p; r-- > 0;) {
       const Row w = weights(r, reads(setup_.rule, i, r, p, setup_.mbs).backward);
-      for (size_t k = 0; k < d.size(); ++k) d[k] *= 1 - h[size_t(r) + 1][k] * h[size_t(r) + 1][k];
+      const bool again = std::count(setup_.recomputed.begin(), setup_.recomputed.end(), int(r)) > 0;
+      const Row out = again && setup_.recompute == Pass::kBackward ? stage_of(h[size_t(r)], w) : h[size_t(r) + 1];
+      if (r + 1 == p)
+        for (size_t k = 0; k < d.size(); ++k) d[k] = 2.0 / double(d.size()) / setup_.mbs * (out[k] - double(y[k]));
+      for (size_t k = 0; k < d.size(); ++k) d[k] *= 1 - out[k] * out[k];
       Row before(kSamples * kDim, 0.0);
       for (int64_t b = 0; b < kSamples; ++b)
         for (int64_t o = 0; o < kDim; ++o)

@@ -74,7 +74,7 @@ TEST(MemoryFormula, OfARulesWeightsIsWhatItsRunKeeps) {
         const Plan plan = r.synchronous ? one_f_one_b(placement, mbs) : async_1f1b(placement, mbs);
         const Report report = validate(add_transfers(plan, w), w, 20 * mbs);
         for (int worker = 0; worker < workers; ++worker)
-          EXPECT_EQ(report.versions_held[size_t(worker)] + report.forecasts_held[size_t(worker)],
+          EXPECT_EQ(report.versions_held[size_t(worker)] + report.forecasts_held[size_t(worker)].count(),
                     *weight_copies(r, {workers, 1, mbs}, worker))
               << worker;
       }

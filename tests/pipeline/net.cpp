@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "optim/adam.h"
+#include "pipeline/recompute_stages.h"
 #include "tests/support/support.h"
 
 namespace sluice::test {
@@ -108,8 +109,10 @@ Trained make_trained(std::vector<StageNet> nets, const PlanOptions& plan) {
         std::move(nets[s]), t.streams[size_t(plan.placement[s])], /*seed=*/3, std::make_unique<Adam>(),
         [groups, lr = plan.lr](int64_t) { return std::vector<GroupSettings>(groups, {.lr = lr}); }));
   }
-  t.pipeline = make_pipeline(std::move(stages), find_rule(plan.rule),
-                             find_schedule(plan.schedule).make(plan.placement, plan.mbs), plan.depth);
+  t.pipeline =
+      make_pipeline(std::move(stages), find_rule(plan.rule),
+                    add_recompute(find_schedule(plan.schedule).make(plan.placement, plan.mbs), plan.recomputed),
+                    {.depth = plan.depth});
   return t;
 }
 

@@ -64,6 +64,7 @@ struct PlanOptions {
   int mbs = 1, depth = 0;
   Where where = Where::kCpu;
   float lr = 0.01f;
+  std::vector<int> recomputed{};  // stages
 };
 Trained make_trained(std::vector<StageNet> nets, const PlanOptions& plan);
 

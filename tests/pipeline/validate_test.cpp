@@ -124,13 +124,13 @@ TEST(Validate, ASynchronousRuleTakesNoUpdateInBetween) {
   const Report newest = validate(parse(kStale), w);
   EXPECT_EQ(newest.staleness, 1);
   EXPECT_EQ(newest.versions_held, std::vector<int>{1});
-  EXPECT_EQ(newest.forecasts_held, std::vector<int>{0});
+  EXPECT_EQ(newest.forecasts_held, std::vector<Foretold>{{}});
   w.backward = forward_weights;
   EXPECT_EQ(validate(parse(kStale), w).versions_held, std::vector<int>{2});
   w.forward = [](const PassAt& at) { return WeightRead{.version = at.updates, .ahead = 1}; };
   w.backward = newest_weights;
   EXPECT_EQ(validate(parse(kStale), w).versions_held, std::vector<int>{1});
-  EXPECT_EQ(validate(parse(kStale), w).forecasts_held, std::vector<int>{1});
+  EXPECT_EQ(validate(parse(kStale), w).forecasts_held, (std::vector<Foretold>{{.forward = 1}}));
 }
 
 TEST(Validate, WeightsThatAreNotMadeYetCannotBeRead) {
