@@ -60,9 +60,11 @@ class Walk {
           if (!blocked(p).empty()) break;
           run(p);
         }
+      if (!moved) moved = widen(at);
     }
     for (size_t w = 0; w < at.size(); ++w)
       if (at[w] < run_.programs[w].size()) stuck(at);
+    for (ChannelUse& c : report_.channels) c.slots = lanes_.at({c.from, c.to}).slots;
     return std::move(report_);
   }
 
@@ -86,6 +88,23 @@ class Walk {
       all += str("; worker ", w, " stands at position ", at[w], ", ", to_text(p.action), ": ", why);
     }
     fail(first, str("can never run: ", blocked(first), all));
+  }
+
+  /// One slot more for each channel that a worker finds full, where all wait: some sender is ahead of its receiver by
+  /// more than that holds at once. Whether there was one.
+  bool widen(const std::vector<size_t>& at) {
+    bool any = false;
+    for (size_t w = 0; w < at.size() && wiring_.depth == 0; ++w) {
+      if (at[w] >= run_.programs[w].size()) continue;
+      const Action& a = run_.programs[w][at[w]];
+      if (a.what != Do::kSend || !made(a)) continue;
+      ++lanes_.at({a.stage, a.peer}).slots;
+      any = true;
+    }
+    return any;
+  }
+  bool made(const Action& send) const {
+    return ran(send.peer > send.stage ? Do::kForward : Do::kBackwardInput, send.stage, send);
   }
 
   bool ran(Do what, int stage, const Action& a) const {
@@ -144,8 +163,7 @@ class Walk {
     return "";
   }
   std::string blocked_send(const Action& a) const {
-    const bool activations = a.peer > a.stage;
-    if (!ran(activations ? Do::kForward : Do::kBackwardInput, a.stage, a)) return "its parcel is not made yet";
+    if (!made(a)) return "its parcel is not made yet";
     const Lane& lane = lanes_.at({a.stage, a.peer});
     const int64_t before = int64_t(lane.sent.size()) - lane.slots;
     if (before >= 0 && lane.freed.count(before) == 0)

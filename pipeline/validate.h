@@ -45,7 +45,7 @@ struct Report {
   std::vector<bool> recomputed;          // per stage: it keeps its inputs, and runs again before backward
   std::vector<bool> forecasts_late;      // per stage: those are read when updates have followed them
   int64_t staleness = 0;                 // the most updates between forward and backward of a micro-batch
-  std::vector<ChannelUse> channels;      // with the slots that each needs, or wiring.depth
+  std::vector<ChannelUse> channels;      // slots that each needs for all to run, or wiring.depth
 };
 
 /// Checks a run over `mbs` micro-batches (0: prologue, three periods and epilogue; with recomputations

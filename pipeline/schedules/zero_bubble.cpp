@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <deque>
 #include <limits>
+#include <optional>
 #include <set>
 
 #include "engine/error.h"
@@ -58,7 +59,8 @@ class ZeroBubble {
     }
   }
 
-  Plan play() {
+  /// Nothing where forwards that came early took the memory that others, which they wait for, need.
+  std::optional<Plan> play() {
     times_ = {0.0};
     while (!times_.empty()) {
       const double now = *times_.begin();
@@ -66,6 +68,8 @@ class ZeroBubble {
       for (ZeroBubbleWorker& w : workers_)
         if (w.free <= now + slack_) take(w, choice(w, now), now);
     }
+    for (const Chunk& c : chunks_)
+      if (c.weights < mbs_) return {};
     Plan plan;
     for (ZeroBubbleWorker& w : workers_) {
       for (const size_t c : w.mine) add_update(w.program.period, chunks_[c].stages, 0);
@@ -172,7 +176,7 @@ void set_costs(std::vector<Chunk>& chunks, const CostModel& m) {
 /// one whose longest stage time is shortest on paper; of equals, the first.
 Plan best_play(std::vector<Chunk> chunks, const std::vector<int64_t>& caps, int mbs, Otherwise otherwise,
                const CostModel* costs) {
-  Plan best = ZeroBubble(chunks, caps, mbs, otherwise, 0).play();
+  Plan best = ZeroBubble(chunks, caps, mbs, otherwise, 0).play().value();
   if (costs == nullptr) return best;
   Wiring wiring;
   wiring.stages = int(placement_of(best).size());
@@ -182,13 +186,14 @@ Plan best_play(std::vector<Chunk> chunks, const std::vector<int64_t>& caps, int 
   };
   double shortest = time_of(best);
   set_costs(chunks, *costs);
-  for (const double patience : {0.0, 0.25, 0.5, 0.75, 1.0}) {
-    Plan plan = ZeroBubble(chunks, caps, mbs, otherwise, patience).play();
-    const double time = time_of(plan);
-    if (time >= shortest * (1 - 1e-9)) continue;
-    shortest = time;
-    best = std::move(plan);
-  }
+  for (const Otherwise what : {otherwise, Otherwise::kKeepOrder})
+    for (const double patience : {0.0, 0.25, 0.5, 0.75, 1.0}) {
+      std::optional<Plan> plan = ZeroBubble(chunks, caps, mbs, what, patience).play();
+      const double time = plan ? time_of(*plan) : kNever;
+      if (time >= shortest * (1 - 1e-9)) continue;
+      shortest = time;
+      best = std::move(*plan);
+    }
   return best;
 }
 
