@@ -3,8 +3,8 @@
 
 # What configuring the project needs, tests and benchmarks included.
 build_packages=(g++ cmake ninja-build ccache libdnnl-dev ocl-icd-opencl-dev libcli11-dev nlohmann-json3-dev libfmt-dev
-  zlib1g-dev libpng-dev libjpeg62-turbo-dev libsentencepiece-dev libgtest-dev libgmock-dev libbenchmark-dev python3
-  gnuplot-nox)
+  zlib1g-dev libpng-dev libjpeg62-turbo-dev libsentencepiece-dev libopenmpi-dev openmpi-bin libgtest-dev
+  libgmock-dev libbenchmark-dev python3 gnuplot-nox)
 # What the gates and the clang build need on top.
 check_packages=(clang clang-tidy clang-format libomp-dev git)
 

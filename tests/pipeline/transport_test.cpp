@@ -8,6 +8,8 @@
 #include "engine/error.h"
 #include "kernels/fill.h"
 #include "pipeline/transport_local.h"
+#include "pipeline/transport_remote.h"
+#include "tests/pipeline/loop_link.h"
 #include "tests/support/support.h"
 
 namespace sluice::test::transport_test {
@@ -17,6 +19,7 @@ constexpr int kSlots = 2;
 
 /// A transport with one channel 0>1 of two slots, between two streams.
 struct Made {
+  std::unique_ptr<Company> company;  // of processes, if any
   std::vector<Stream> streams;
   std::unique_ptr<Transport> net;
 };
@@ -26,8 +29,29 @@ struct Maker {
 };
 
 Made make_local(Device from, Device to) {
-  Made m{{Stream(from), Stream(to)}, nullptr};
+  Made m{nullptr, {Stream(from), Stream(to)}, nullptr};
   m.net = std::make_unique<LocalTransport>(std::vector<ChannelUse>{{0, 1, kSlots}}, m.streams);
+  return m;
+}
+
+/// Both ends of a remote transport.
+class BothEnds final : public Transport {
+ public:
+  BothEnds(Company& company, const std::vector<Stream>& streams)
+      : ends_{{company[0], {{0, 1, kSlots}}, {0, 1}, streams}, {company[1], {{0, 1, kSlots}}, {0, 1}, streams}} {}
+  void send(const Action& a, const Parcel& parcel, const Stream& from) override { ends_[0].send(a, parcel, from); }
+  Parcel recv(const Action& a, const Stream& to) override { return ends_[1].recv(a, to); }
+  void abort() override {
+    for (RemoteTransport& end : ends_) end.abort();
+  }
+
+ private:
+  RemoteTransport ends_[2];
+};
+
+Made make_remote(Device from, Device to) {
+  Made m{std::make_unique<Company>(2), {Stream(from), Stream(to)}, nullptr};
+  m.net = std::make_unique<BothEnds>(*m.company, m.streams);
   return m;
 }
 
@@ -48,13 +72,15 @@ class TransportContract : public testing::TestWithParam<Maker> {
 /// Every transport between every two kinds of devices that there are.
 std::vector<Maker> makers() {
   const Device cpus[] = {{DeviceKind::kCpu, 0}, {DeviceKind::kCpu, 1}};
-  std::vector<Maker> all{{"local", [=] { return make_local(cpus[0], cpus[1]); }}};
+  std::vector<Maker> all{{"local", [=] { return make_local(cpus[0], cpus[1]); }},
+                         {"remote", [=] { return make_remote(cpus[0], cpus[1]); }}};
   const int gpus = cuda_status().devices;
   if (gpus == 0) return all;
   const Device first{DeviceKind::kCuda, 0}, second{DeviceKind::kCuda, gpus - 1};
   all.push_back({"local_between_gpus", [=] { return make_local(first, second); }});
   all.push_back({"local_to_a_gpu", [=] { return make_local(cpus[0], second); }});
   all.push_back({"local_from_a_gpu", [=] { return make_local(second, cpus[0]); }});
+  all.push_back({"remote_between_gpus", [=] { return make_remote(first, second); }});
   return all;
 }
 INSTANTIATE_TEST_SUITE_P(Transports, TransportContract, testing::ValuesIn(makers()),
@@ -180,6 +206,12 @@ TEST_P(TransportContract, AnErrorOnTheSendersDeviceReachesTheReceiver) {
   if (!from().is_cpu()) GTEST_SKIP() << "only a CPU's work can be made to throw";
   from().enqueue([](CpuContext&) { throw DeviceError("planted"); });
   net().send(send(0), {{value(1)}}, from());
+  if (made_.company) {  // all processes fail, and who runs on them ends their transports
+    Peers& receiver = (*made_.company)[1];
+    EXPECT_THROW(receiver.all_gather(""), TransportError);
+    EXPECT_THAT(receiver.failure(), testing::HasSubstr("planted"));
+    return;
+  }
   const Parcel got = net().recv(recv(0), to());
   EXPECT_THROW(to().sync(), DeviceError);
 }

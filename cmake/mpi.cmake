@@ -1,0 +1,16 @@
+# Decides whether pipelines over several processes are built: SLUICE_WITH_MPI is the answer for everybody else.
+set(SLUICE_WITH_MPI OFF)
+if(NOT SLUICE_MPI STREQUAL "OFF")
+  include(CheckLanguage)
+  check_language(C) # MPI's C interface is all that is used of it, and CMake looks for that with a C compiler
+  if(CMAKE_C_COMPILER)
+    enable_language(C)
+    find_package(MPI QUIET COMPONENTS C)
+  endif()
+  if(MPI_C_FOUND)
+    set(SLUICE_WITH_MPI ON)
+  elseif(SLUICE_MPI STREQUAL "ON")
+    message(FATAL_ERROR "SLUICE_MPI=ON but no MPI was found; on Debian, install libopenmpi-dev and openmpi-bin")
+  endif()
+endif()
+message(STATUS "sluice: pipelines over processes ${SLUICE_WITH_MPI}")
