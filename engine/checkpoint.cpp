@@ -2,7 +2,6 @@
 #include "engine/checkpoint.h"
 
 #include <cstring>
-#include <set>
 
 namespace sluice {
 namespace {
@@ -50,13 +49,14 @@ bool is_state_of(const std::string& key, const std::set<std::string>& paths) {
   return false;
 }
 
-void check_all(const TensorFile& file, const std::string& where, const std::vector<CheckpointPart>& parts) {
+void check_all(const TensorFile& file, const std::string& where, const std::vector<CheckpointPart>& parts,
+               const std::set<std::string>& elsewhere) {
   const auto version = file.metadata.find(kVersionKey);
   if (version == file.metadata.end() || version->second != kVersion)
     throw DataError(str(where, ": checkpoint version is '",
                         version == file.metadata.end() ? std::string("none") : version->second, "', expected '",
                         kVersion, "'"));
-  std::set<std::string> known, without_states;
+  std::set<std::string> known = elsewhere, without_states = elsewhere;
   for (const CheckpointPart& p : parts) {
     for (const FlatArray& a : flat_arrays(p)) {
       for (size_t i = 0; i < a.specs->size(); ++i) {
@@ -92,8 +92,9 @@ TensorFile make_checkpoint(const std::vector<CheckpointPart>& parts) {
   return file;
 }
 
-void load_checkpoint(const TensorFile& file, const std::string& where, const std::vector<CheckpointPart>& parts) {
-  check_all(file, where, parts);
+void load_checkpoint(const TensorFile& file, const std::string& where, const std::vector<CheckpointPart>& parts,
+                     const std::set<std::string>& elsewhere) {
+  check_all(file, where, parts, elsewhere);
   for (const CheckpointPart& p : parts) {
     for (FlatArray& a : flat_arrays(p)) {
       std::vector<float> flat(size_t(a.flat.numel()), 0.0f);  // the padding between parameters is zero

@@ -9,24 +9,33 @@
 #include "engine/error.h"
 #include "engine/ops.h"
 #include "pipeline/inference.h"
+#include "pipeline/packing.h"
+#include "pipeline/transport_remote.h"
 
 namespace sluice {
 namespace {
 
 constexpr size_t kRunAhead = 2;
+constexpr int kSlots = 2;
 
 class Evaluator {
  public:
-  Evaluator(const std::vector<StagePtr>& stages, const Feed& feed, size_t exit)
-      : stages_(stages), count_(exit == 0 ? stages.size() : exit), feed_(feed), weighted_(reads_weights(stages)) {
+  /// `spread`: null where all stages are here.
+  Evaluator(const std::vector<StagePtr>& stages, const Spread* spread, const Feed& feed, size_t exit)
+      : stages_(stages),
+        spread_(spread),
+        count_(exit == 0 ? stages.size() : exit),
+        feed_(feed),
+        weighted_(spread != nullptr ? spread->weighted : reads_weights(stages)) {
     if (count_ > stages.size()) throw ConfigError(str("evaluate: exit behind stage ", count_, " of ", stages.size()));
+    if (spread != nullptr) connect();
   }
 
   Evaluation run(int64_t batches) {
     const int64_t hops = 2 * int64_t(count_);
     for (int64_t tick = 0; tick < batches + hops - 1; ++tick)
       for (int64_t hop = hops - 1; hop >= 0; --hop)
-        if (const int64_t b = tick - hop; b >= 0 && b < batches) make_hop(b, hop);
+        if (const int64_t b = tick - hop; b >= 0 && b < batches && stages_[stage_of(hop)]) make_hop(b, hop);
     while (!counts_.empty()) retire();
     if (result_.samples > 0) result_.loss /= double(result_.samples);
     return result_;
@@ -43,21 +52,63 @@ class Evaluator {
     Event done;
   };
 
+  size_t stage_of(int64_t hop) const { return size_t(hop) < count_ ? size_t(hop) : 2 * count_ - 1 - size_t(hop); }
+
+  /// Channels up to the last stage that is passed through, and back, where neighbours are in two processes.
+  void connect() {
+    std::vector<ChannelUse> channels;
+    for (int s = 0; s + 1 < int(count_); ++s)
+      if (spread_->ranks[size_t(s)] != spread_->ranks[size_t(s + 1)]) {
+        channels.push_back({s, s + 1, kSlots});
+        channels.push_back({s + 1, s, kSlots});
+      }
+    const StagePtr& some =
+        *std::find_if(stages_.begin(), stages_.end(), [](const StagePtr& s) { return s != nullptr; });
+    std::vector<Stream> streams;
+    for (const StagePtr& s : stages_) streams.push_back(s ? s->stream : some->stream);
+    net_ = std::make_unique<RemoteTransport>(spread_->peers, channels, spread_->ranks, streams);
+  }
+
+  /// What hop `hop` of a batch starts from.
+  void take(Batch& b, int64_t batch, int64_t hop) {
+    const size_t at = stage_of(hop);
+    Stage& s = *stages_[at];
+    if (hop == 0) {
+      b = {fetch_batch(s, feed_, batch, weighted_), 0};
+    } else if (const size_t before = stage_of(hop - 1); stages_[before]) {
+      if (size_t(hop) < count_) b.x = handed_on(*stages_[before]->body, *s.body, b.x);
+      for (Var& v : b.x) v = {moved(v.value, stages_[before]->stream, s.stream)};
+    } else {
+      b.x.clear();
+      for (Tensor& t : net_->recv(act(Do::kRecv, int(at), batch, int(before)), s.stream).values)
+        b.x.push_back({std::move(t)});
+    }
+    b.at = at;
+  }
+
+  /// Hands on to the next hop's stage where that is in another process.
+  void give(Batch& b, int64_t batch, int64_t hop) {
+    const size_t next = stage_of(hop + 1);
+    if (stages_[next]) return;
+    if (size_t(hop + 1) < count_) b.x = handed_on(spread_->ports[b.at].out, spread_->ports[next].in, b.x);
+    Parcel parcel;
+    for (Var& v : b.x) parcel.values.push_back(std::move(v.value));
+    net_->send(act(Do::kSend, int(b.at), batch, int(next)), parcel, stages_[b.at]->stream);
+    b.x.clear();
+    if (!stages_[0]) batches_.erase(batch);  // else the labels wait for it
+  }
+
   void make_hop(int64_t batch, int64_t hop) {
     const size_t n = count_;
-    if (hop == 0) batches_[batch] = {fetch_batch(*stages_[0], feed_, batch, weighted_), 0};
-    Batch& b = batches_.at(batch);
-    const size_t target = size_t(hop) < n ? size_t(hop) : 2 * n - 1 - size_t(hop);
-    Stage& s = *stages_[target];
-    if (hop > 0 && size_t(hop) < n) b.x = handed_on(*stages_[b.at]->body, *s.body, b.x);
-    for (Var& v : b.x) v = {moved(v.value, stages_[b.at]->stream, s.stream)};
-    b.at = target;
+    Batch& b = batches_[batch];
+    take(b, batch, hop);
+    Stage& s = *stages_[b.at];
     Ctx ctx = inference_ctx(s);
     if (size_t(hop) < n)
       b.x = s.body->infer(ctx, b.x);
     else
       b.x = {s.body->decode(ctx, size_t(hop) == n ? s.body->head(ctx, b.x) : b.x[0])};
-    if (size_t(hop) + 1 < 2 * n) return;
+    if (size_t(hop) + 1 < 2 * n) return give(b, batch, hop);
     count(ctx, b);
     batches_.erase(batch);
   }
@@ -91,28 +142,42 @@ class Evaluator {
   }
 
   const std::vector<StagePtr>& stages_;
+  const Spread* const spread_;
   const size_t count_;  // the stages passed through
   const Feed& feed_;
   const bool weighted_;
+  std::unique_ptr<RemoteTransport> net_;
   std::map<int64_t, Batch> batches_;  // under way, by number
   std::deque<Count> counts_;          // queued copies point into it: elements stay where they are
   Evaluation result_;
 };
 
-}  // namespace
-
-Evaluation evaluate(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches, size_t exit) {
-  Evaluator e(stages, feed, exit);
+Evaluation evaluated(Evaluator& e, const std::vector<StagePtr>& stages, int64_t batches) {
   try {
     return e.run(batches);
   } catch (...) {
     for (const StagePtr& s : stages) try {
-        s->stream.sync();  // queued work points into the evaluator
+        if (s) s->stream.sync();  // queued work points into the evaluator
       } catch (const std::exception&) {
         continue;  // the first error is on its way already
       }
     throw;
   }
+}
+
+}  // namespace
+
+Evaluation evaluate(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches, size_t exit) {
+  Evaluator e(stages, nullptr, feed, exit);
+  return evaluated(e, stages, batches);
+}
+
+Evaluation evaluate(const std::vector<StagePtr>& stages, const Spread& spread, const Feed& feed, int64_t batches,
+                    size_t exit) {
+  Evaluator e(stages, &spread, feed, exit);
+  const Evaluation own = evaluated(e, stages, batches);
+  const std::vector<std::string> all = spread.peers.all_gather(Packer().add(own).bytes());
+  return Unpacker(all[size_t(spread.ranks[0])]).take<Evaluation>();  // the labels are where the first stage is
 }
 
 }  // namespace sluice

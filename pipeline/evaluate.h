@@ -3,8 +3,11 @@
 
 #include <vector>
 
+#include "pipeline/action.h"
 #include "pipeline/parcel.h"
+#include "pipeline/peers.h"
 #include "pipeline/stage.h"
+#include "pipeline/wiring.h"
 
 namespace sluice {
 
@@ -20,5 +23,17 @@ struct Evaluation {
 /// asked on behalf of stage 0 for inference_ports(). Batches stream through the devices; the host stays a bounded
 /// number of batches ahead. Throws ConfigError for an exit that is not there.
 Evaluation evaluate(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches, size_t exit = 0);
+
+/// What a process knows of a network of which other processes have some stages.
+struct Spread {
+  Peers& peers;
+  const Placement& ranks;  // the process of every stage
+  const std::vector<StagePorts>& ports;
+  bool weighted = false;  // whether the last stage reads "weights"
+};
+/// The same where `stages` is null for those of other processes: all call it, and all get the result. Throws
+/// TransportError with the cause when the processes fail.
+Evaluation evaluate(const std::vector<StagePtr>& stages, const Spread& spread, const Feed& feed, int64_t batches,
+                    size_t exit = 0);
 
 }  // namespace sluice

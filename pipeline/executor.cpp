@@ -8,6 +8,7 @@
 #include "engine/error.h"
 #include "pipeline/transfers.h"
 #include "pipeline/transport_local.h"
+#include "pipeline/transport_remote.h"
 #include "pipeline/worker.h"
 
 namespace sluice {
@@ -19,6 +20,7 @@ void expect_streams(const Pipeline& p) {
   const Placement& placement = p.report.placement;
   for (size_t a = 0; a < placement.size(); ++a)
     for (size_t b = a + 1; b < placement.size(); ++b) {
+      if (!p.stages[a] || !p.stages[b]) continue;
       const bool together = placement[a] == placement[b];
       if ((p.stages[a]->stream == p.stages[b]->stream) != together)
         throw ScheduleError(str("stages ", a, " and ", b, " are on ", together ? "one worker" : "two workers",
@@ -28,31 +30,48 @@ void expect_streams(const Pipeline& p) {
 
 void expect_modes(const Pipeline& p) {
   for (const StagePtr& s : p.stages)
-    if (s->mode != StageMode::kTrain && p.wiring.error_crosses)
+    if (s && s->mode != StageMode::kTrain && p.wiring.error_crosses)
       throw ScheduleError(str(s->name, ": its error comes from later stages, so it can be neither frozen nor idle"));
+}
+
+/// Worker w is process w's. Throws ScheduleError.
+void expect_here(const Pipeline& p, const Peers* peers) {
+  const size_t processes = peers == nullptr ? 1 : size_t(peers->count());
+  if (peers != nullptr && processes != p.plan.size())
+    throw ScheduleError(
+        str("a plan for ", p.plan.size(), " workers, expected one for each of ", processes, " processes"));
+  for (size_t i = 0; i < p.stages.size(); ++i) {
+    const bool mine = peers == nullptr || p.report.placement[i] == peers->rank();
+    if (mine != (p.stages[i] != nullptr))
+      throw ScheduleError(str("stage ", i, " is ", mine ? "not here, where its worker is" : "here, its worker is not"));
+  }
 }
 
 /// One run: what is made before the first action and taken down after the last.
 class Session {
  public:
   Session(Pipeline& p, const RunOptions& options)
-      : pipeline_(p), streams_(streams_of(p)), net_(p.report.channels, streams_), run_(p, options, net_) {
+      : pipeline_(p), streams_(streams_of(p, options)), net_(connect(p, options, streams_)), run_(p, options, *net_) {
     expect_modes(p);
-    for (const StagePtr& s : p.stages) {
+    for (size_t i = 0; i < p.stages.size(); ++i) {
+      const StagePtr& s = p.stages[i];
+      if (!s) continue;
       Tensor flag = s->finite;
       const int32_t one[] = {1};
       flag.assign<int32_t>(s->stream, one);
       s->arena.begin_step();  // a run that failed may have left half a step
+      s->versions.begin({.first_step = options.first_step,
+                         .kept = p.report.versions_held[i],
+                         .lookahead = p.rule->lookahead.value_or(Lookahead::kDirection),
+                         .late = p.report.forecasts_late[i]});
     }
-    for (size_t i = 0; i < p.stages.size(); ++i)
-      p.stages[i]->versions.begin({.first_step = options.first_step,
-                                   .kept = p.report.versions_held[i],
-                                   .forecasts = std::max(1, p.report.forecasts_held[i].forward),
-                                   .lookahead = p.rule->lookahead.value_or(Lookahead::kDirection),
-                                   .late = p.report.forecasts_late[i]});
-    for (int w = 0; w < int(p.plan.size()); ++w) {
-      workers_.push_back(std::make_unique<Worker>(run_, w));
-      busy_.push_back(stream_of(w).stats().busy_s);
+    workers_.resize(p.plan.size());
+    busy_.resize(p.plan.size());
+    for (size_t i = 0; i < p.stages.size(); ++i) {
+      const auto w = size_t(p.report.placement[i]);
+      if (!p.stages[i] || workers_[w]) continue;
+      workers_[w] = std::make_unique<Worker>(run_, int(w));
+      busy_[w] = stream_of(int(w)).stats().busy_s;
     }
     begin_ = Clock::now();
   }
@@ -67,24 +86,42 @@ class Session {
     }
   }
   Worker& worker(int w) { return *workers_[size_t(w)]; }
-  int workers() const { return int(workers_.size()); }
+  /// Those that are here.
+  std::vector<int> workers() const {
+    std::vector<int> here;
+    for (size_t w = 0; w < workers_.size(); ++w)
+      if (workers_[w]) here.push_back(int(w));
+    return here;
+  }
 
   RunResult finish() {
-    for (int w = 0; w < workers(); ++w) guard([&] { stream_of(w).sync(); });  // queued work points into the workers
-    RunResult result{run_.mbs() / pipeline_.report.mbs_per_step, 0, busy_, {}};
-    result.wall_s = std::chrono::duration<double>(Clock::now() - begin_).count();
-    for (int w = 0; w < workers(); ++w) result.busy_s[size_t(w)] = stream_of(w).stats().busy_s - busy_[size_t(w)];
-    for (const auto& w : workers_) w->add_sent(result.sent);
+    for (const int w : workers()) guard([&] { stream_of(w).sync(); });  // queued work points into the workers
+    RunState::Done done{std::vector<double>(workers_.size()), {}};
+    for (const int w : workers()) {
+      done.busy_s[size_t(w)] = stream_of(w).stats().busy_s - busy_[size_t(w)];
+      worker(w).add_sent(done.sent);
+    }
+    done = run_.finish(std::move(done));
+    const double wall_s = std::chrono::duration<double>(Clock::now() - begin_).count();
     workers_.clear();
     if (const std::exception_ptr error = run_.error()) std::rethrow_exception(error);
-    return result;
+    return {run_.mbs() / pipeline_.report.mbs_per_step, wall_s, std::move(done.busy_s), std::move(done.sent)};
   }
 
  private:
-  static std::vector<Stream> streams_of(const Pipeline& p) {
+  /// By stage; some stream of this process for those of others, where nobody uses it.
+  static std::vector<Stream> streams_of(const Pipeline& p, const RunOptions& options) {
+    expect_here(p, options.peers);
+    const StagePtr& some =
+        *std::find_if(p.stages.begin(), p.stages.end(), [](const StagePtr& s) { return s != nullptr; });
     std::vector<Stream> streams;
-    for (const StagePtr& s : p.stages) streams.push_back(s->stream);
+    for (const StagePtr& s : p.stages) streams.push_back(s ? s->stream : some->stream);
     return streams;
+  }
+  static std::unique_ptr<Transport> connect(const Pipeline& p, const RunOptions& options,
+                                            const std::vector<Stream>& streams) {
+    if (options.peers == nullptr) return std::make_unique<LocalTransport>(p.report.channels, streams);
+    return std::make_unique<RemoteTransport>(*options.peers, p.report.channels, p.report.placement, streams);
   }
   const Stream& stream_of(int worker) const {
     const Placement& placement = pipeline_.report.placement;
@@ -93,7 +130,7 @@ class Session {
 
   Pipeline& pipeline_;
   std::vector<Stream> streams_;  // by stage
-  LocalTransport net_;
+  std::unique_ptr<Transport> net_;
   RunState run_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<double> busy_;
@@ -104,11 +141,17 @@ class Session {
 
 Pipeline make_pipeline(std::vector<StagePtr> stages, const LearningRule& rule, const Plan& compute,
                        const PipelineSettings& settings) {
-  Pipeline p;
   std::vector<StagePorts> ports;
   for (const StagePtr& s : stages) ports.push_back({s->body->in_ports(), s->body->out_ports()});
+  return make_pipeline(std::move(stages), ports, rule, compute, settings);
+}
+
+Pipeline make_pipeline(std::vector<StagePtr> stages, const std::vector<StagePorts>& ports, const LearningRule& rule,
+                       const Plan& compute, const PipelineSettings& settings) {
+  Pipeline p;
   p.rule = &rule;
   p.stages = std::move(stages);
+  p.ports = ports;
   p.wiring = {.stages = int(ports.size()),
               .edges = route(ports),
               .error_crosses = rule.error_crosses,
@@ -128,20 +171,21 @@ Pipeline make_pipeline(std::vector<StagePtr> stages, const LearningRule& rule, c
 RunResult execute(Pipeline& pipeline, const RunOptions& options) {
   Session session(pipeline, options);
   std::vector<std::thread> threads;
-  for (int w = 0; w < session.workers(); ++w)
+  for (const int w : session.workers())
     threads.emplace_back([&session, w] { session.guard([&] { session.worker(w).run(); }); });
   for (std::thread& t : threads) t.join();
   return session.finish();
 }
 
 RunResult execute_serial(Pipeline& pipeline, const RunOptions& options) {
+  if (options.peers != nullptr) throw ScheduleError("execute_serial: expected all workers in this process");
   Session session(pipeline, options);
   session.guard([&] {
     const int64_t mbs = options.steps * pipeline.report.mbs_per_step;
     if (mbs > 0)
       for (const Placed& p : validate(pipeline.plan, pipeline.wiring, mbs).order)
         session.worker(p.worker).step(p.action);
-    for (int w = 0; w < session.workers(); ++w) session.worker(w).drain();
+    for (const int w : session.workers()) session.worker(w).drain();
   });
   return session.finish();
 }

@@ -12,11 +12,13 @@
 
 namespace sluice {
 
+class Peers;
 class Trace;
 
 /// Stages, their rule, and a plan that is sound for them.
 struct Pipeline {
-  std::vector<StagePtr> stages;
+  std::vector<StagePtr> stages;   // null where another process has them
+  std::vector<StagePorts> ports;  // of all stages
   const LearningRule* rule = nullptr;
   Wiring wiring;
   Plan plan;      // with transfers
@@ -33,6 +35,9 @@ struct PipelineSettings {
 /// also when stages of one worker have different streams, or of two workers the same.
 Pipeline make_pipeline(std::vector<StagePtr> stages, const LearningRule& rule, const Plan& compute,
                        const PipelineSettings& settings = {});
+/// The same where other processes have some of the stages, which are null: the ports of all are given.
+Pipeline make_pipeline(std::vector<StagePtr> stages, const std::vector<StagePorts>& ports, const LearningRule& rule,
+                       const Plan& compute, const PipelineSettings& settings = {});
 
 /// The losses that a stage trained on in one step: sums over micro-batches of losses weighted by 1 / micro-batches.
 struct StepLosses {
@@ -50,6 +55,7 @@ struct RunOptions {
   Feed feed;
   std::function<void(const StepLosses&)> on_losses;  // one call at a time, ascending steps per stage, or none
   const std::atomic<bool>* stop = nullptr;           // when it turns true all stages end at the same step
+  Peers* peers = nullptr;                            // worker w is process w's; none: all are here
   Trace* trace = nullptr;
   /// Called before each action, on its worker's thread: for checks and for planted faults.
   std::function<void(int worker, const Action&, Stage&)> on_action;
@@ -67,16 +73,18 @@ struct RunResult {
   int64_t steps = 0;           // ended, from first_step on; fewer than asked for after a stop
   double wall_s = 0;           // from the first action to the last device's end
   std::vector<double> busy_s;  // per worker: what its stream spent in work (CPU streams)
-  std::vector<Sent> sent;      // by (from, to)
+  std::vector<Sent> sent;      // by (from, to) of each worker
   double idle_share(int worker) const { return wall_s > 0 ? 1.0 - busy_s[size_t(worker)] / wall_s : 0.0; }
 };
 
 /// Trains for options.steps steps, one host thread per worker, and waits for all devices. Throws the first error of
 /// any worker or device once all have ended; NumericError 'loss of stage S is nan at step N' for a loss that is not
-/// finite, and from that step on the stage's weights are unchanged.
+/// finite, and from that step on the stage's weights are unchanged. With peers, all processes call it with the same
+/// numbers; a stop or an error of one ends all of them, losses are told to process 0 alone, and the result is the same
+/// everywhere but for the time. Throws TransportError with peers->failure() for what happened elsewhere.
 RunResult execute(Pipeline& pipeline, const RunOptions& options);
 
-/// The same from the calling thread alone, in the order of validate(). Ignores options.stop.
+/// The same from the calling thread alone, in the order of validate(); all workers are here. Ignores options.stop.
 RunResult execute_serial(Pipeline& pipeline, const RunOptions& options);
 
 }  // namespace sluice

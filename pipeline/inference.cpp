@@ -58,9 +58,12 @@ InferenceBatch fetch_batch(const Stage& first, const Feed& feed, int64_t batch, 
 }
 
 Bundle handed_on(const StageBody& from, const StageBody& to, const Bundle& values) {
-  const std::vector<Port> given = from.out_ports();
+  return handed_on(from.out_ports(), to.in_ports(), values);
+}
+
+Bundle handed_on(const std::vector<Port>& given, const std::vector<Port>& wanted, const Bundle& values) {
   Bundle taken;
-  for (const Port& p : to.in_ports()) {
+  for (const Port& p : wanted) {
     const auto it = std::find_if(given.begin(), given.end(), [&](const Port& g) { return g.name == p.name; });
     if (it == given.end()) throw ScheduleError(str("inference: the stage before does not hand on '", p.name, "'"));
     if (it - given.begin() < int64_t(values.size()))

@@ -30,6 +30,8 @@ InferenceBatch fetch_batch(const Stage& first, const Feed& feed, int64_t batch, 
 /// What `to` takes of what infer() of the stage before it gave, by the names of the ports. Throws ScheduleError where
 /// the stage before does not hand on all that `to` infers from.
 Bundle handed_on(const StageBody& from, const StageBody& to, const Bundle& values);
+/// The same from the ports that give and those that take.
+Bundle handed_on(const std::vector<Port>& given, const std::vector<Port>& wanted, const Bundle& values);
 
 /// z, made by stage k, through decode() of the stages from k to the first, each on its device.
 Var decoded(const std::vector<StagePtr>& stages, size_t k, Var z);

@@ -38,7 +38,7 @@ void Peers::Topic::end() {
   if (peers_ != nullptr) std::exchange(peers_, nullptr)->end(id_);
 }
 
-Peers::Peers(std::function<LinkPtr()> connect, const Options& options) : options_(options) {
+Peers::Peers(std::function<CourierPtr()> connect, const Options& options) : options_(options) {
   thread_ = std::thread([this, c = std::move(connect)] { serve(c); });
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return complete_ || !failure_.empty(); });
@@ -116,9 +116,9 @@ std::string Peers::failure() const {
 
 // ---- the moving thread ----
 
-void Peers::serve(const std::function<LinkPtr()>& connect) {
+void Peers::serve(const std::function<CourierPtr()>& connect) {
   try {
-    link_ = connect();
+    courier_ = connect();
     meet();
     for (bool moved = true; !may_end(); pause(moved)) {
       moved = send_due();
@@ -127,18 +127,18 @@ void Peers::serve(const std::function<LinkPtr()>& connect) {
       tell_failure();
     }
     const bool together = std::all_of(others_.begin(), others_.end(), [](const Other& o) { return o.left; });
-    link_->close(together);
+    courier_->close(together);
   } catch (const std::exception& e) {
     keep_failure(e.what(), false);
     tell_listeners();
   }
-  link_.reset();
+  courier_.reset();
 }
 
 void Peers::meet() {
-  rank_ = link_->rank();
-  others_.resize(size_t(link_->ranks()));
-  for (int r = 0; r < link_->ranks(); ++r) names_.push_back(str("rank ", r));
+  rank_ = courier_->rank();
+  others_.resize(size_t(courier_->ranks()));
+  for (int r = 0; r < courier_->ranks(); ++r) names_.push_back(str("rank ", r));
   names_[size_t(rank_)] = own_name(rank_);
   beat_ = looked_ = Clock::now();
   for (Other& o : others_) o.heard = beat_;
@@ -167,18 +167,18 @@ bool Peers::send_due() {
     fail(e.what());
     return true;
   }
-  for (Envelope& e : due) link_->send(std::move(e));
+  for (Envelope& e : due) courier_->send(std::move(e));
   return !due.empty();
 }
 
 bool Peers::receive_all() {
-  const Link::Room room = [this](uint32_t topic, size_t bytes) {
+  const Courier::Room room = [this](uint32_t topic, size_t bytes) {
     const std::lock_guard lock(listening_);
     const auto it = listeners_.find(topic);
     return it != listeners_.end() && it->second.room ? it->second.room(bytes) : make_mail(bytes);
   };
   bool any = false;
-  for (std::optional<Envelope> e; (e = link_->receive(room)).has_value(); any = true) {
+  for (std::optional<Envelope> e; (e = courier_->receive(room)).has_value(); any = true) {
     others_[size_t(e->peer)].heard = Clock::now();
     if (e->topic == 0)
       control(e->peer, text_of(e->mail));
@@ -286,7 +286,7 @@ void Peers::tell_listeners() {
 
 void Peers::tell_all(char kind, const std::string& text) {
   for (int r = 0; r < int(others_.size()); ++r)
-    if (r != rank_) link_->send({r, 0, make_mail(kind + text)});
+    if (r != rank_) courier_->send({r, 0, make_mail(kind + text)});
 }
 
 /// Whether nothing is left to do: this process leaves, and so do the others.
@@ -304,7 +304,7 @@ bool Peers::may_end() {
     others_[size_t(rank_)].left = true;
   }
   const bool all_left = std::all_of(others_.begin(), others_.end(), [](const Other& o) { return o.left; });
-  return (all_left && link_->all_sent()) || (failed && Clock::now() > give_up_);
+  return (all_left && courier_->all_sent()) || (failed && Clock::now() > give_up_);
 }
 
 void Peers::pause(bool moved) {

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "engine/stream.h"
-#include "pipeline/link.h"
+#include "pipeline/courier.h"
 
 namespace sluice {
 
@@ -46,9 +46,9 @@ class Peers {
     uint32_t id_ = 0;
   };
 
-  /// `connect` and all calls of its link happen on the thread that moves the messages. Waits until every process is
+  /// `connect` and all calls of its courier happen on the thread that moves the messages. Waits until every process is
   /// there. Throws TransportError with what `connect` threw, or when a process is lost.
-  Peers(std::function<LinkPtr()> connect, const Options& options);
+  Peers(std::function<CourierPtr()> connect, const Options& options);
   /// Waits for the others to leave as well; after a failure, only for so long.
   ~Peers();
   Peers(const Peers&) = delete;
@@ -88,7 +88,7 @@ class Peers {
     std::deque<std::string> gathered{};  // guarded by mutex_
   };
 
-  void serve(const std::function<LinkPtr()>& connect);
+  void serve(const std::function<CourierPtr()>& connect);
   void meet();
   bool send_due();
   bool receive_all();
@@ -109,7 +109,7 @@ class Peers {
   std::vector<std::string> names_;
 
   // The moving thread's own.
-  LinkPtr link_;
+  CourierPtr courier_;
   std::vector<Other> others_;  // by rank, this process's own among them
   std::deque<Envelope> early_;
   Clock::time_point beat_{}, looked_{};

@@ -20,9 +20,9 @@ void check(int code, const char* call) {
   throw TransportError(str(call, ": ", text));
 }
 
-class MpiLink final : public Link {
+class MpiCourier final : public Courier {
  public:
-  MpiLink() {
+  MpiCourier() {
     int level = MPI_THREAD_SINGLE;
     check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &level), "MPI_Init_thread");
     if (level < MPI_THREAD_FUNNELED) throw TransportError("MPI: this library serves programs without threads only");
@@ -116,6 +116,6 @@ class MpiLink final : public Link {
 
 }  // namespace
 
-LinkPtr connect_mpi() { return std::make_unique<MpiLink>(); }
+CourierPtr connect_mpi() { return std::make_unique<MpiCourier>(); }
 
 }  // namespace sluice

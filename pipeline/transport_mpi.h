@@ -1,12 +1,12 @@
 // Messages between the processes that mpirun starts, over MPI.
 #pragma once
 
-#include "pipeline/link.h"
+#include "pipeline/courier.h"
 
 namespace sluice {
 
 /// Starts MPI in the calling thread, which then is the only one to call it: so any MPI will do, whatever it says of
 /// threads. Once a process. Throws TransportError, also in a build without MPI.
-LinkPtr connect_mpi();
+CourierPtr connect_mpi();
 
 }  // namespace sluice

@@ -4,7 +4,7 @@
 
 namespace sluice {
 
-LinkPtr connect_mpi() {
+CourierPtr connect_mpi() {
   throw TransportError("this build has no MPI: install libopenmpi-dev and openmpi-bin, and configure it again");
 }
 

@@ -71,8 +71,10 @@ Shape shape_of(const PackedValue& v) {
   return shape;
 }
 
+}  // namespace
+
 /// Host memory that a stream copies to and from, used again when nobody holds it any more.
-class HostMemory : public std::enable_shared_from_this<HostMemory> {
+class RemoteTransport::HostMemory : public std::enable_shared_from_this<HostMemory> {
  public:
   explicit HostMemory(Stream stream) : stream_(std::move(stream)) {}
 
@@ -106,18 +108,25 @@ class HostMemory : public std::enable_shared_from_this<HostMemory> {
 };
 
 /// What both ends of a channel wait with.
-class Waiting {
+class RemoteTransport::Waiting {
  public:
   void abort() {
     const std::lock_guard lock(mutex);
     aborted_ = true;
     changed_.notify_all();
   }
+  /// The processes have failed.
+  void fail(const std::string& why) {
+    const std::lock_guard lock(mutex);
+    failure_ = why;
+    changed_.notify_all();
+  }
   void notify() { changed_.notify_all(); }
-  /// Throws Aborted.
+  /// Throws Aborted, TransportError.
   template <class F>
   void wait(std::unique_lock<std::mutex>& lock, const char* what, const Action& a, F&& until) {
-    changed_.wait(lock, [&] { return aborted_ || until(); });
+    changed_.wait(lock, [&] { return aborted_ || !failure_.empty() || until(); });
+    if (!failure_.empty()) throw TransportError(failure_);
     if (aborted_) throw Aborted(str(what, " ", to_text(a), ": the run was ended"));
   }
   std::mutex mutex;
@@ -125,15 +134,15 @@ class Waiting {
  private:
   std::condition_variable changed_;
   bool aborted_ = false;
+  std::string failure_;
 };
-
-}  // namespace
 
 class RemoteTransport::Sender {
  public:
   Sender(Peers& peers, const ChannelUse& c, int to, const Stream& stream)
       : peers_(peers), to_(to), memory_(std::make_shared<HostMemory>(stream)), free_(c.slots) {
-    topic_ = peers.open({.message = [this](int, const Mail&) { slot_is_free(); }});
+    topic_ = peers.open({.message = [this](int, const Mail&) { slot_is_free(); },
+                         .failed = [this] { waiting_.fail(peers_.failure()); }});
   }
 
   void send(const Action& a, const Parcel& parcel, const Stream& from) {
@@ -172,6 +181,7 @@ class RemoteTransport::Receiver : public std::enable_shared_from_this<Receiver> 
       : peers_(&peers), from_(from), stream_(std::move(stream)), memory_(std::make_shared<HostMemory>(stream_)) {}
   void listen() {
     topic_ = peers_->open({.message = [this](int, Mail mail) { arrive(std::move(mail)); },
+                           .failed = [this, peers = peers_] { waiting_.fail(peers->failure()); },
                            .room = [this](size_t bytes) { return memory_->take(bytes); }});
   }
 

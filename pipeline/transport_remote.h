@@ -20,6 +20,7 @@ class RemoteTransport final : public Transport {
                   const std::vector<Stream>& streams);
   ~RemoteTransport() override;
 
+  /// Both throw TransportError with the cause when the processes fail.
   /// Returns when the copies to host memory are queued; the host waits while the receiver holds all slots. An error on
   /// the sender's device fails all processes.
   void send(const Action& a, const Parcel& parcel, const Stream& from) override;
@@ -28,6 +29,8 @@ class RemoteTransport final : public Transport {
   void abort() override;
 
  private:
+  class HostMemory;
+  class Waiting;
   class Sender;
   class Receiver;  // outlives the transport where its parcels do
   std::map<std::pair<int, int>, std::unique_ptr<Sender>> senders_;

@@ -18,67 +18,6 @@ int64_t bytes_of(const Parcel& parcel) {
 
 }  // namespace
 
-RunState::RunState(Pipeline& p, const RunOptions& o, Transport& n) : pipeline(p), options(o), net(n) {
-  limit_ = o.steps * p.report.mbs_per_step;
-  for (const Program& program : p.plan) {
-    repetitions(program, limit_);  // throws when the run is not a number of steps
-    begun_ = std::max(begun_, mbs_outside_period(program));
-  }
-  arrivals_.resize(p.plan.size());
-}
-
-void RunState::fail(std::exception_ptr error) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!error_) error_ = std::move(error);
-  }
-  met_.notify_all();
-  net.abort();
-}
-
-std::exception_ptr RunState::error() {
-  const std::lock_guard lock(mutex_);
-  return error_;
-}
-
-bool RunState::begin_period(int64_t mbs) {
-  const std::lock_guard lock(mutex_);
-  if (error_) throw Aborted("the run was ended");
-  if (options.stop != nullptr && options.stop->load()) limit_ = std::min(limit_, begun_);
-  if (mbs > limit_) return false;
-  begun_ = std::max(begun_, mbs);
-  return true;
-}
-
-int64_t RunState::mbs() {
-  const std::lock_guard lock(mutex_);
-  return limit_;
-}
-
-void RunState::report(const StepLosses& losses) {
-  if (!options.on_losses) return;
-  const std::lock_guard lock(report_mutex_);
-  options.on_losses(losses);
-}
-
-void RunState::arrive(int worker, const Stream& stream) {
-  Event here = stream.record();
-  const std::lock_guard lock(mutex_);
-  arrivals_[size_t(worker)].push_back(std::move(here));
-  met_.notify_all();
-}
-
-void RunState::await(int worker, const Stream& stream) {
-  std::unique_lock lock(mutex_);
-  const size_t meeting = arrivals_[size_t(worker)].size() - 1;
-  const auto complete = [&] {
-    return std::all_of(arrivals_.begin(), arrivals_.end(), [&](const auto& a) { return a.size() > meeting; });
-  };
-  met_.wait(lock, [&] { return error_ || complete(); });
-  if (error_) throw Aborted("the run was ended");
-  for (std::vector<Event>& a : arrivals_) stream.wait(a[meeting]);
-}
-
 Worker::Worker(RunState& run, int index) : run_(run), index_(index) {
   for (int s = 0; s < int(run.pipeline.stages.size()); ++s)
     if (is_mine(s))

@@ -1,50 +1,14 @@
 // One worker: interprets actions on its stages. Decides nothing; the rule says where errors and weights come from.
 #pragma once
 
-#include <condition_variable>
-#include <exception>
 #include <map>
-#include <mutex>
 #include <tuple>
 #include <vector>
 
-#include "pipeline/executor.h"
+#include "pipeline/run_state.h"
 #include "pipeline/step_log.h"
-#include "pipeline/transport.h"
 
 namespace sluice {
-
-/// What the workers of a run share.
-class RunState {
- public:
-  RunState(Pipeline& pipeline, const RunOptions& options, Transport& net);
-
-  /// Keeps the first error and wakes everybody.
-  void fail(std::exception_ptr error);
-  std::exception_ptr error();
-  /// Whether a worker may begin a period after which `mbs` micro-batches are its whole run. After a request to stop,
-  /// only as far as somebody has begun already: so all end alike. Throws Aborted when the run has failed.
-  bool begin_period(int64_t mbs);
-  /// Micro-batches of the run as it stands.
-  int64_t mbs();
-  void report(const StepLosses& losses);
-  /// The k-th arrival of each worker makes meeting k.
-  void arrive(int worker, const Stream& stream);
-  /// Blocks the host until every worker has arrived at the meeting that `worker` arrived at last; then the stream waits
-  /// for all of them. Throws Aborted when the run has failed.
-  void await(int worker, const Stream& stream);
-
-  Pipeline& pipeline;
-  const RunOptions& options;
-  Transport& net;
-
- private:
-  std::mutex mutex_, report_mutex_;
-  std::condition_variable met_;
-  std::vector<std::vector<Event>> arrivals_;  // by worker and meeting
-  int64_t limit_ = 0, begun_ = 0;
-  std::exception_ptr error_;
-};
 
 class Worker {
  public:

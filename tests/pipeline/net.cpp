@@ -101,16 +101,19 @@ std::vector<StageNet> make_nets(const NetOptions& options) {
 Trained make_trained(std::vector<StageNet> nets, const PlanOptions& plan) {
   Trained t;
   for (int w = 0; w < count_workers(plan.placement); ++w) t.streams.emplace_back(device_of(plan.where, w));
-  std::vector<StagePtr> stages;
+  std::vector<StagePtr> stages(nets.size());
+  std::vector<StagePorts> ports;
   for (size_t s = 0; s < nets.size(); ++s) {
+    ports.push_back({nets[s].body->in_ports(), nets[s].body->out_ports()});
+    if (plan.here >= 0 && plan.placement[s] != plan.here) continue;
     size_t groups = 1;
     for (const ParamSpec& param : nets[s].init.params()) groups = std::max(groups, size_t(param.group) + 1);
-    stages.push_back(std::make_unique<Stage>(
+    stages[s] = std::make_unique<Stage>(
         std::move(nets[s]), t.streams[size_t(plan.placement[s])], /*seed=*/3, std::make_unique<Adam>(),
-        [groups, lr = plan.lr](int64_t) { return std::vector<GroupSettings>(groups, {.lr = lr}); }));
+        [groups, lr = plan.lr](int64_t) { return std::vector<GroupSettings>(groups, {.lr = lr}); });
   }
   t.pipeline =
-      make_pipeline(std::move(stages), find_rule(plan.rule),
+      make_pipeline(std::move(stages), ports, find_rule(plan.rule),
                     add_recompute(find_schedule(plan.schedule).make(plan.placement, plan.mbs), plan.recomputed),
                     {.depth = plan.depth});
   return t;
@@ -131,6 +134,10 @@ Trained make_trained(const NetOptions& options, const std::string& schedule, con
 std::vector<std::vector<float>> Trained::weights() const {
   std::vector<std::vector<float>> all;
   for (const StagePtr& s : pipeline.stages) {
+    if (!s) {
+      all.emplace_back();
+      continue;
+    }
     all.push_back(s->arena.values().to_vector<float>(s->stream));
     const std::vector<float> buffers = s->arena.buffers().to_vector<float>(s->stream);
     all.back().insert(all.back().end(), buffers.begin(), buffers.end());

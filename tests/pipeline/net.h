@@ -50,8 +50,9 @@ struct Trained {
   Pipeline pipeline;
   NetOptions options;
 
-  std::vector<std::vector<float>> weights() const;  // by stage: values, then running statistics
-  int64_t live_blocks() const;                      // of all pools
+  std::vector<std::vector<float>> weights()
+      const;                    // by stage: values, then running statistics; none of other processes
+  int64_t live_blocks() const;  // of all pools
   int64_t os_calls() const;
 };
 Trained make_trained(const NetOptions& options, const std::string& schedule, const Placement& placement, int mbs,
@@ -65,6 +66,7 @@ struct PlanOptions {
   Where where = Where::kCpu;
   float lr = 0.01f;
   std::vector<int> recomputed{};  // stages
+  int here = -1;  // of several processes, each with one worker: the stages of this one alone
 };
 Trained make_trained(std::vector<StageNet> nets, const PlanOptions& plan);
 

@@ -6,7 +6,7 @@
 #include <future>
 
 #include "tests/engine/gate.h"
-#include "tests/pipeline/loop_link.h"
+#include "tests/pipeline/loop_courier.h"
 
 namespace sluice::test::peers_test {
 namespace {
@@ -152,14 +152,14 @@ TEST(Peers, RanksThatOnlyWaitAreNotTakenForDead) {
 TEST(Peers, ABrokenNetworkIsAFailureThatTheOthersNotice) {
   Company company(2, kQuick);
   Heard heard(company[1]);
-  company.hub().break_link(1);
+  company.hub().break_courier(1);
   EXPECT_EQ(heard.wait_for(1), std::vector<std::string>{"failed"});
   EXPECT_THAT(company[1].failure(), HasSubstr("planted"));
   EXPECT_THAT(failure_of(company[0]), HasSubstr("rank 1"));
 }
 
 TEST(Peers, ANetworkThatCannotBeMadeIsAnError) {
-  EXPECT_THROW(Peers([]() -> LinkPtr { throw TransportError("no network"); }, Peers::Options{}), TransportError);
+  EXPECT_THROW(Peers([]() -> CourierPtr { throw TransportError("no network"); }, Peers::Options{}), TransportError);
 }
 
 }  // namespace

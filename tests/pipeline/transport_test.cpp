@@ -9,7 +9,7 @@
 #include "kernels/fill.h"
 #include "pipeline/transport_local.h"
 #include "pipeline/transport_remote.h"
-#include "tests/pipeline/loop_link.h"
+#include "tests/pipeline/loop_courier.h"
 #include "tests/support/support.h"
 
 namespace sluice::test::transport_test {

@@ -1,4 +1,4 @@
-// Processes that are threads: links through memory, which can be cut off as a process that stops or dies.
+// Processes that are threads: couriers through memory, which can be cut off as a process that stops or dies.
 #pragma once
 
 #include <atomic>
@@ -16,16 +16,16 @@ class LoopHub {
  public:
   explicit LoopHub(int ranks) : boxes_(size_t(ranks)), mute_(size_t(ranks)) {}
 
-  LinkPtr link(int rank) { return std::make_unique<LoopLink>(*this, rank); }
+  CourierPtr courier(int rank) { return std::make_unique<LoopCourier>(*this, rank); }
   /// From now on nothing leaves this process and nothing reaches it.
   void cut_off(int rank) { mute_[size_t(rank)] = true; }
-  /// Its next call of the link throws, as when the network breaks.
-  void break_link(int rank) { broken_ = rank; }
+  /// Its next call of the courier throws, as when the network breaks.
+  void break_courier(int rank) { broken_ = rank; }
 
  private:
-  class LoopLink final : public Link {
+  class LoopCourier final : public Courier {
    public:
-    LoopLink(LoopHub& hub, int rank) : hub_(hub), rank_(rank) {}
+    LoopCourier(LoopHub& hub, int rank) : hub_(hub), rank_(rank) {}
     int rank() const override { return rank_; }
     int ranks() const override { return int(hub_.boxes_.size()); }
     void send(Envelope e) override { hub_.put(rank_, std::move(e)); }
@@ -74,7 +74,7 @@ class Company {
  public:
   explicit Company(int ranks, const Peers::Options& options = {.silence_s = 30, .farewell_s = 0.05}) : hub_(ranks) {
     peers_.resize(size_t(ranks));
-    each([&](int r) { peers_[size_t(r)] = std::make_unique<Peers>([&, r] { return hub_.link(r); }, options); });
+    each([&](int r) { peers_[size_t(r)] = std::make_unique<Peers>([&, r] { return hub_.courier(r); }, options); });
   }
   ~Company() {
     each([&](int r) { peers_[size_t(r)].reset(); });  // at once: each waits for the others

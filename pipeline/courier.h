@@ -28,12 +28,12 @@ struct Envelope {
 
 /// Moves messages between `ranks()` processes, numbered from 0; those from one to another arrive in order. Made, used
 /// and dropped by one thread; nothing blocks but making and closing. Every call throws TransportError.
-class Link {
+class Courier {
  public:
   /// Where a message goes that is about to arrive.
   using Room = std::function<Mail(uint32_t topic, size_t bytes)>;
 
-  virtual ~Link() = default;
+  virtual ~Courier() = default;
   virtual int rank() const = 0;
   virtual int ranks() const = 0;
   /// Begins to send; holds the mail until it has left.
@@ -44,6 +44,6 @@ class Link {
   /// After the last call of any other kind. `together`: every process closes now and none has a message under way.
   virtual void close(bool together) = 0;
 };
-using LinkPtr = std::unique_ptr<Link>;
+using CourierPtr = std::unique_ptr<Courier>;
 
 }  // namespace sluice

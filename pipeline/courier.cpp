@@ -1,5 +1,5 @@
 // Mail: bytes that are shared.
-#include "pipeline/link.h"
+#include "pipeline/courier.h"
 
 #include <cstring>
 #include <new>

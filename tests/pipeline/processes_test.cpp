@@ -1,0 +1,191 @@
+// A run over several processes, which are threads here: the weights of one process, one end for all, nothing left.
+#include <gmock/gmock.h>
+
+#include <atomic>
+
+#include "tests/pipeline/loop_courier.h"
+#include "tests/pipeline/net.h"
+
+namespace sluice::test::processes_test {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+struct Case {
+  const char* schedule;
+  Placement placement;
+  bool local_losses = false;
+  const char* rule = "backprop";
+  int mbs = 4;
+};
+const std::vector<Case> kCases = {{"naive_split", {0, 1, 2}},
+                                  {"gpipe", {0, 0, 1}},
+                                  {"one_f_one_b", {0, 1, 2}},
+                                  {"zb_h1", {0, 1, 2}},
+                                  {"interleaved", {0, 1, 0, 1}},
+                                  {"zb_v", {0, 1, 1, 0}},
+                                  {"associated_streaming", {0, 1, 0, 1}, true, "associated", 2},
+                                  {"associated_m", {0, 1, 0}, true, "associated"},
+                                  {"associated_p", {1, 0, 2}, true, "associated"},
+                                  {"async_1f1b", {0, 1, 2}, false, "pipeoptim"},
+                                  {"async_1f1b", {0, 1, 2}, false, "pipedream"}};
+
+/// What one process has of it; of all processes with -1.
+Trained part(const Case& c, int rank, const NetOptions& options = {}) {
+  NetOptions o = options;
+  o.stages = int(c.placement.size());
+  o.local_losses = c.local_losses;
+  Trained t = make_trained(
+      make_nets(o),
+      {.rule = c.rule, .schedule = c.schedule, .placement = c.placement, .mbs = c.mbs, .where = o.where, .here = rank});
+  t.options = o;
+  return t;
+}
+
+/// Runs f(rank, its part, its options) in every process.
+template <class F>
+void in_processes(const Case& c, Company& company, int64_t steps, F&& f) {
+  company.each([&](int r) {
+    Trained t = part(c, r);
+    RunOptions o = run_options(steps);
+    o.peers = &company[r];
+    f(r, t, o);
+    t.pipeline = {};
+    for (const Stream& s : t.streams) EXPECT_EQ(s.pool().in_use(), s.pool().in_use(MemoryTag::kWorkspace));
+  });
+}
+
+using Losses = std::map<std::pair<int, int64_t>, std::vector<float>>;  // by stage and step
+
+TEST(Processes, GiveTheWeightsAndLossesOfOneProcess) {
+  for (const Case& c : kCases) {
+    SCOPED_TRACE(testing::Message() << c.schedule << ", " << c.rule);
+    const int64_t steps = 6;
+    Losses expected_losses, losses;
+    Trained one = part(c, -1);
+    RunOptions all = run_options(steps);
+    all.on_losses = [&](const StepLosses& l) { expected_losses[{l.stage, l.step}] = l.values; };
+    execute(one.pipeline, all);
+    const auto expected = one.weights();
+    Company company(count_workers(c.placement));
+    in_processes(c, company, steps, [&](int r, Trained& t, RunOptions& o) {
+      o.on_losses = [&](const StepLosses& l) {
+        EXPECT_EQ(r, 0);
+        losses[{l.stage, l.step}] = l.values;
+      };
+      const RunResult result = execute(t.pipeline, o);
+      EXPECT_EQ(result.steps, steps);
+      for (const double busy : result.busy_s) EXPECT_GT(busy, 0);
+      const auto mine = t.weights();
+      for (size_t s = 0; s < mine.size(); ++s) {
+        EXPECT_EQ(mine[s].empty(), c.placement[s] != r);
+        if (!mine[s].empty()) {
+          EXPECT_EQ(mine[s], expected[s]);
+        }
+      }
+    });
+    EXPECT_EQ(losses, expected_losses);
+  }
+}
+
+TEST(Processes, GoOnWithAnotherRun) {
+  const Case& c = kCases[2];
+  Trained one = part(c, -1);
+  execute(one.pipeline, run_options(6));
+  const auto expected = one.weights();
+  Company company(3);
+  in_processes(c, company, 2, [&](int r, Trained& t, RunOptions& o) {
+    for (o.first_step = 0; o.first_step < 6; o.first_step += 2) execute(t.pipeline, o);
+    EXPECT_EQ(t.weights()[size_t(r)], expected[size_t(r)]);
+  });
+}
+
+TEST(Processes, AStopOfOneEndsAllAtTheSameStep) {
+  for (const size_t which : {size_t{2}, size_t{6}, size_t{9}}) {
+    const Case& c = kCases[which];
+    SCOPED_TRACE(c.schedule);
+    for (int who = 0; who < count_workers(c.placement); ++who) {
+      Company company(count_workers(c.placement));
+      std::atomic<bool> stop{false};
+      std::vector<int64_t> steps(size_t(company.count()));
+      std::vector<std::vector<float>> weights(c.placement.size());
+      in_processes(c, company, 4000, [&](int r, Trained& t, RunOptions& o) {
+        if (r == who) {
+          o.stop = &stop;
+          o.on_action = [&, n = 0](int, const Action&, const Stage&) mutable {
+            if (++n == 60) stop = true;
+          };
+        }
+        steps[size_t(r)] = execute(t.pipeline, o).steps;
+        const auto mine = t.weights();
+        for (size_t s = 0; s < mine.size(); ++s)
+          if (!mine[s].empty()) weights[s] = mine[s];
+      });
+      EXPECT_LT(steps[0], 4000);
+      for (const int64_t s : steps) EXPECT_EQ(s, steps[0]);
+      Trained one = part(c, -1);
+      execute(one.pipeline, run_options(steps[0]));
+      EXPECT_EQ(weights, one.weights());
+    }
+  }
+}
+
+std::string error_of(Trained& t, const RunOptions& o) {
+  try {
+    execute(t.pipeline, o);
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+  return "none";
+}
+
+TEST(Processes, AFaultInOneEndsAllWithItsCauseAndItsName) {
+  for (const Case& c : kCases)
+    for (int who = 0; who < count_workers(c.placement); ++who)
+      for (int position = 0; position < 24; position += 5) {
+        SCOPED_TRACE(testing::Message() << c.schedule << ", rank " << who << ", position " << position);
+        Company company(count_workers(c.placement));
+        in_processes(c, company, 2, [&](int r, Trained& t, RunOptions& o) {
+          const bool on_device = position % 2 == 1;
+          o.on_action = [&, at = 0](int, const Action&, const Stage& s) mutable {
+            if (r != who || at++ != position) return;
+            if (!on_device) throw DataError("planted");
+            s.stream.enqueue([](CpuContext&) { throw DeviceError("planted"); });
+          };
+          EXPECT_THAT(error_of(t, o), HasSubstr("planted"));
+          EXPECT_THAT(company[r].failure(), AllOf(StartsWith("rank " + std::to_string(who)), HasSubstr("planted")));
+        });
+      }
+}
+
+TEST(Processes, OneThatFallsSilentEndsTheOthersWithItsName) {
+  Company company(3, {.silence_s = 0.3, .farewell_s = 0.05});
+  in_processes(kCases[2], company, 4000, [&](int r, Trained& t, RunOptions& o) {
+    o.on_action = [&, at = 0](int, const Action&, const Stage&) mutable {
+      if (r == 1 && ++at == 40) company.hub().cut_off(1);
+    };
+    const std::string why = error_of(t, o);
+    EXPECT_THAT(why, HasSubstr("has not been heard of for 0.3 s"));
+    if (r != 1) {
+      EXPECT_THAT(why, StartsWith("rank 1 ("));
+    }
+  });
+}
+
+TEST(Processes, APlanForOtherProcessesIsRefused) {
+  Company company(2);
+  company.each([&](int r) {
+    Trained three = part(kCases[2], r);
+    RunOptions o = run_options(1);
+    o.peers = &company[r];
+    EXPECT_THROW(execute(three.pipeline, o), ScheduleError);
+    Trained other = part(kCases[1], 1 - r);  // the stages of the wrong one
+    EXPECT_THROW(execute(other.pipeline, o), ScheduleError);
+    EXPECT_THROW(execute_serial(other.pipeline, o), ScheduleError);
+  });
+}
+
+}  // namespace
+}  // namespace sluice::test::processes_test
