@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "apps/commands.h"
+#include "apps/ranks.h"
 #include "engine/build_config.h"
 
 namespace {
@@ -45,6 +46,8 @@ int main(int argc, char** argv) {
     return 0;
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 1;
+  } catch (const sluice::ToldError&) {
+    return 1;
   } catch (const std::exception& e) {
     std::cerr << "sluice: " << e.what() << '\n';
     return 1;

@@ -88,6 +88,10 @@ RunDir::RunDir(std::filesystem::path dir) : dir_(std::move(dir)) {
   if (error) throw DataError(str(dir_.string(), ": cannot be made: ", error.message()));
 }
 
+std::string RunDir::trace(int rank) const {
+  return (dir_ / (rank == 0 ? "trace.json" : str("trace-rank", rank, ".json"))).string();
+}
+
 void RunDir::write_config(const RunConfig& c) const { write_file(config(), to_json(c) + "\n"); }
 
 std::vector<MetricsRow> RunDir::open_metrics(int64_t step) const {

@@ -28,7 +28,7 @@ class RunDir {
 
   std::string checkpoint() const { return (dir_ / "checkpoint.safetensors").string(); }
   std::string best() const { return (dir_ / "best.safetensors").string(); }  // by accuracy on validation samples
-  std::string trace() const { return (dir_ / "trace.json").string(); }
+  std::string trace(int rank) const;  // trace.json; of ranks but the first trace-rank1.json
   std::string schedule() const { return (dir_ / "schedule.txt").string(); }  // where it came from a file
   std::string config() const { return (dir_ / "config.json").string(); }
   bool has_checkpoint() const { return std::filesystem::exists(checkpoint()); }

@@ -1,4 +1,4 @@
-// `sluice train` and `sluice eval`.
+// `sluice train`.
 #include <fmt/format.h>
 
 #include <cmath>
@@ -20,12 +20,13 @@
 #include "apps/stage_maps.h"
 #include "apps/table.h"
 #include "apps/training.h"
-#include "apps/translation.h"
-#include "data/bleu.h"
 #include "engine/error.h"
 
 namespace sluice {
 namespace {
+
+/// A rank that is not heard of for so long is taken for dead; all others have ended a few seconds later.
+constexpr double kSilenceS = 5;
 
 std::atomic<bool> g_stop{false};  // the only thing that a signal handler may touch
 
@@ -47,7 +48,8 @@ std::string describe(const Training& t) {
                      c.data, c.width, batch, c.micro_batches, t.steps_per_epoch(), stages);
 }
 
-/// Trains to the configured end, with checkpoints, metrics and the bar.
+/// Trains to the configured end, with checkpoints, metrics and the bar. Of many ranks the leader alone talks and
+/// writes.
 class TrainRun {
  public:
   /// `turn`: which of the configured repetitions it is; a row for each epoch goes to `results`.
@@ -55,11 +57,12 @@ class TrainRun {
     const RunConfig& c = t.config();
     if (c.out.empty()) return;
     dir_.emplace(c.out);
-    events_ = std::make_unique<EventFile>(c.out);
-    if (dir_->has_checkpoint()) {
+    if (t.ranks().of_leader(dir_->has_checkpoint())) {
       t.load(dir_->checkpoint());
-      fmt::print("resuming {} at step {}\n", c.out, t.step());
+      say("resuming {} at step {}\n", c.out, t.step());
     }
+    if (!t.ranks().leads()) return;
+    events_ = std::make_unique<EventFile>(c.out);
     for (const MetricsRow& row : dir_->open_metrics(t.step())) {
       seconds_ = row.train_seconds;
       if (is_best(row)) best_ = row;
@@ -70,22 +73,29 @@ class TrainRun {
   void run() {
     Trace trace(20000);
     bool traced = false;
-    while (training_.step() < training_.total_steps() && !g_stop) {
+    bool stops = training_.ranks().any(g_stop);
+    for (; training_.step() < training_.total_steps() && !stops; stops = training_.ranks().any(g_stop)) {
       const bool want_trace = dir_ && training_.config().trace && !traced;
       stretch(next_pause(), want_trace ? &trace : nullptr);
       if (std::exchange(traced, traced || want_trace) == false && want_trace) write_trace(trace);
     }
     if (best_)
-      fmt::print("best on validation: epoch {}, {:.2f} %; test accuracy {:.2f} %\n", best_->epoch,
-                 100 * *best_->validation_accuracy, 100 * best_->test_accuracy.value_or(0));
+      say("best on validation: epoch {}, {:.2f} %; test accuracy {:.2f} %\n", best_->epoch,
+          100 * *best_->validation_accuracy, 100 * best_->test_accuracy.value_or(0));
     std::string peaks;
     for (size_t d = 0; d < peaks_.size(); ++d)
       peaks += fmt::format("{}{} {}", d ? ", " : "", training_.devices()[d].text(), bytes_text(peaks_[d]));
-    if (!peaks.empty()) fmt::print("peak memory in training: {}\n", peaks);
-    if (g_stop) fmt::print("stopped after step {}{}\n", training_.step(), dir_ ? "; the same command goes on" : "");
+    if (!peaks.empty()) say("peak memory in training: {}\n", peaks);
+    if (stops) say("stopped after step {}{}\n", training_.step(), dir_ ? "; the same command goes on" : "");
   }
 
  private:
+  bool leads() const { return training_.ranks().leads(); }
+  template <class... T>
+  void say(fmt::format_string<T...> format, T&&... values) const {
+    if (leads()) fmt::print(format, std::forward<T>(values)...);
+  }
+
   int64_t next_pause() const {
     const int64_t step = training_.step(), every = training_.config().checkpoint_every;
     int64_t pause = (step / training_.steps_per_epoch() + 1) * training_.steps_per_epoch();
@@ -96,7 +106,9 @@ class TrainRun {
   /// Of the first micro-batch of an epoch: those of convolutions are one a sample, of linear layers one a token.
   void write_indicators(int64_t epoch) {
     const RunConfig& c = training_.config();
-    append_indicators(std::filesystem::path(c.out) / "indicators.npy", {.layers = training_.indicators(),
+    std::vector<std::vector<float>> layers = training_.indicators();
+    if (!leads()) return;
+    append_indicators(std::filesystem::path(c.out) / "indicators.npy", {.layers = std::move(layers),
                                                                         .tokens = !c.model.starts_with("resnet"),
                                                                         .most = c.model == "vit" ? 1500 : 1000,
                                                                         .seed = uint64_t(c.seed),
@@ -108,7 +120,8 @@ class TrainRun {
     const int64_t samples = training_.samples_per_step();
     const int64_t epoch = training_.step() / training_.steps_per_epoch();
     const int64_t epoch_begin = epoch * training_.steps_per_epoch(), begin = training_.step();
-    Progress bar(fmt::format("epoch {}/{}", epoch + 1, c.epochs), training_.steps_per_epoch() * samples);
+    std::optional<Progress> bar;
+    if (leads()) bar.emplace(fmt::format("epoch {}/{}", epoch + 1, c.epochs), training_.steps_per_epoch() * samples);
     double loss = 0, sum = 0;
     const bool indicates = dir_ && c.get_li && begin == epoch_begin;
     const RunResult result = training_.run({.steps = pause - begin,
@@ -117,12 +130,12 @@ class TrainRun {
                                                   sum += r.loss;
                                                   stage_losses_ = r.stage_losses;
                                                   loss = loss == 0 ? r.loss : 0.95 * loss + 0.05 * r.loss;
-                                                  bar.update((r.step + 1 - epoch_begin) * samples, loss);
+                                                  bar->update((r.step + 1 - epoch_begin) * samples, loss);
                                                 },
                                             .stop = &g_stop,
                                             .indicators = indicates,
                                             .trace = trace});
-    bar.finish();
+    if (bar) bar->finish();
     if (peaks_.empty()) peaks_ = training_.device_peaks();  // before evaluation, which has batches of its own
     seconds_ += result.wall_s;
     const int64_t done = training_.step() - begin;
@@ -144,16 +157,17 @@ class TrainRun {
                           .train_accuracy = row.train_accuracy,
                           .test_accuracy = *row.test_accuracy,
                           .train_seconds = seconds_});
-      fmt::print("epoch {}: loss {:.4f}, {}test accuracy {:.2f} %, {}{:.0f} samples/s\n", row.epoch, row.loss,
-                 row.test_loss ? fmt::format("test loss {:.4f}, ", *row.test_loss) : "", 100 * *row.test_accuracy,
-                 row.validation_accuracy ? fmt::format("validation {:.2f} %, ", 100 * *row.validation_accuracy) : "",
-                 row.samples_per_s);
+      say("epoch {}: loss {:.4f}, {}test accuracy {:.2f} %, {}{:.0f} samples/s\n", row.epoch, row.loss,
+          row.test_loss ? fmt::format("test loss {:.4f}, ", *row.test_loss) : "", 100 * *row.test_accuracy,
+          row.validation_accuracy ? fmt::format("validation {:.2f} %, ", 100 * *row.validation_accuracy) : "",
+          row.samples_per_s);
       warn_of_collapse();
-      if (is_best(row)) {
+      if (training_.ranks().of_leader(is_best(row))) {
         best_ = row;
         if (dir_) training_.save(dir_->best());
       }
     }
+    if (!leads()) return;
     if (dir_) dir_->append(row);
     if (events_) write_events(row);
   }
@@ -187,12 +201,13 @@ class TrainRun {
     }
   }
 
+  /// Of each rank its own part.
   void write_trace(const Trace& trace) const {
     std::vector<std::string> names;
     for (const Device& d : training_.devices()) names.push_back(d.text());
     std::ostringstream text;
     trace.write_json(text, names);
-    write_file(dir_->trace(), text.str());
+    write_file(dir_->trace(training_.ranks().rank()), text.str());
   }
 
   Training& training_;
@@ -237,94 +252,40 @@ RunConfig with_maps(const RunConfig& c, const TrainingData& data, const std::str
   return with_stage_maps(c, read_stage_maps(text, path), int(model.units(c, *data.train).units.size()), path);
 }
 
-void train(const TrainOptions& options) {
+/// The leader loads first, so that what is made of data once is there for the others.
+TrainingData load_in_turn(const RunConfig& config, const Ranks& ranks) {
+  TrainingData data;
+  if (ranks.leads()) data = load_data(config);
+  ranks.of_leader(true);
+  return ranks.leads() ? data : load_data(config);
+}
+
+void train(const TrainOptions& options, const Ranks& ranks) {
   const std::string plan = options.plan.empty() ? "" : read_text(options.plan);
   RunConfig config = with_network_defaults(resolve(options, plan));
+  if (ranks.many()) config = with_rank_devices(with_stage_devices(config), ranks.count());
   check_config(config);
-  parse_devices(config.devices);
+  if (!ranks.many()) parse_devices(config.devices);
   find_model(config);
-  const TrainingData data = load_data(config);
+  const TrainingData data = load_in_turn(config, ranks);
   if (is_stage_maps(plan)) config = with_maps(config, data, plan, options.plan);
   install_stop_handler();
   std::vector<ResultRow> results;
-  for (int64_t turn = 0; turn < config.repeat && !g_stop; ++turn) {
+  for (int64_t turn = 0; turn < config.repeat && !ranks.any(g_stop); ++turn) {
     RunConfig one = config;
     one.seed += turn;
     if (config.repeat > 1 && !config.out.empty()) one.out += fmt::format("/turn-{}", turn);
-    keep_schedule(one);
-    Training training(one, data);
+    if (ranks.leads()) keep_schedule(one);
+    one.schedule = ranks.of_leader(one.schedule);
+    Training training(one, data, ranks);
     TrainRun run(training, turn, results);
-    fmt::print("{}\n{}", describe(training), memory_table(training.devices(), training.expected_memory()));
+    if (ranks.leads())
+      fmt::print("{}\n{}", describe(training), memory_table(training.devices(), training.expected_memory()));
     run.run();
-    if (config.out.empty() || results.empty()) continue;
+    if (config.out.empty() || results.empty() || !ranks.leads()) continue;
     write_file(config.out + "/results.csv", results_csv(results));
   }
-  if (config.repeat > 1) print_turns(results);
-}
-
-struct EvalOptions {
-  std::string run, data_dir, devices;
-  bool best = false, exits = false;
-  std::optional<double> adaptive;
-  bool entropy = false;
-  SearchOptions search{};
-  std::string translations;
-};
-
-void print_exits(Training& training) {
-  Table table({"exit behind", "right", "test acc."});
-  const size_t stages = training.placement().size();
-  for (size_t k = 1; k <= stages; ++k) {
-    const Evaluation e = training.evaluate_exit(k);
-    table.add({fmt::format("stage {}", k - 1), std::to_string(e.correct), fmt::format("{:.2f} %", 100 * e.accuracy())});
-  }
-  fmt::print("{}", table.text());
-}
-
-void print_adaptive(Training& training, double threshold, Confidence by) {
-  training.evaluate_adaptively(threshold, by);  // first use makes plans and memory
-  const AdaptiveResult r = training.evaluate_adaptively(threshold, by);
-  Table table({"exit behind", "samples", "test acc.", "ms until known", ""});
-  for (size_t k = 0; k < r.exits.size(); ++k) {
-    const Exit& e = r.exits[k];
-    const double share = double(e.samples) / double(std::max<int64_t>(1, r.samples()));
-    table.add({fmt::format("stage {}", k), std::to_string(e.samples),
-               e.samples > 0 ? fmt::format("{:.2f} %", 100 * double(e.correct) / double(e.samples)) : "-",
-               e.samples > 0 ? fmt::format("{:.1f}", 1e3 * e.mean_latency()) : "-",
-               std::string(size_t(std::lround(40 * share)), '#')});
-  }
-  fmt::print("{}all: {:.2f} %, {:.1f} ms a sample's batch on average\n", table.text(), 100 * r.accuracy(),
-             1e3 * r.mean_latency());
-}
-
-/// Loss and BLEU on the test sentences.
-void print_translation(Training& training, const EvalOptions& o) {
-  const Evaluation e = training.evaluate();
-  fmt::print("test loss {:.4f} nats a token (perplexity {:.1f}), {:.2f} % of {} tokens right\n", e.loss,
-             std::exp(e.loss), 100 * e.accuracy(), e.samples);
-  const std::vector<std::string> texts = translate_test_set(training, o.search);
-  const BleuScore bleu = bleu_of(texts, training.text()->test);
-  const auto p = bleu.precisions();
-  fmt::print("BLEU {:.2f} = {:.1f}/{:.1f}/{:.1f}/{:.1f}, brevity {:.3f}, {} words of {}; {}\n", bleu.score(), p[0],
-             p[1], p[2], p[3], bleu.brevity_penalty(), bleu.hypothesis_words(), bleu.reference_words(),
-             o.search.beam == 1 ? "greedy" : fmt::format("beam {}", o.search.beam));
-  if (o.translations.empty()) return;
-  std::string lines;
-  for (const std::string& t : texts) lines += t + "\n";
-  write_file(o.translations, lines);
-}
-
-void eval(const EvalOptions& o) {
-  const RunConfig config = saved_config(o.run, o.data_dir, o.devices);
-  if ((o.exits || o.adaptive) && config.rule != "al")
-    throw ConfigError(str(o.run, ": rule=", config.rule, " has no early exits, only al has"));
-  Training training(config, load_data(config));
-  training.load(o.run + (o.best ? "/best.safetensors" : "/checkpoint.safetensors"));
-  if (o.exits) return print_exits(training);
-  if (o.adaptive) return print_adaptive(training, *o.adaptive, o.entropy ? Confidence::kEntropy : Confidence::kMaximum);
-  if (training.text() != nullptr) return print_translation(training, o);
-  const Evaluation e = training.evaluate();
-  fmt::print("{} of {} test samples right: {:.2f} %\n", e.correct, e.samples, 100 * e.accuracy());
+  if (config.repeat > 1 && ranks.leads()) print_turns(results);
 }
 
 }  // namespace
@@ -335,24 +296,7 @@ void add_train(CLI::App& app) {
   options->config = add_config_options(*command);
   command->add_option("--plan", options->plan,
                       "JSON file of `sluice plan`, whose keys the others override; or PipeDream's maps of stages");
-  command->callback([options] { train(*options); });
-}
-
-void add_eval(CLI::App& app) {
-  auto o = std::make_shared<EvalOptions>();
-  CLI::App* command =
-      app.add_subcommand("eval", "Accuracy of a saved run on the whole test set; of a translator, loss and BLEU");
-  command->add_option("--run", o->run, "run directory of `sluice train --out`")->required();
-  command->add_option("--data-dir", o->data_dir, "folder with the data set's files [that of the run]");
-  command->add_option("--devices", o->devices, "devices to evaluate on [those of the run]");
-  command->add_flag("--best", o->best, "the epoch with the best accuracy on the samples of --validation, not the last");
-  command->add_flag("--exits", o->exits, "al: the accuracy of leaving behind each stage");
-  command->add_option("--adaptive", o->adaptive,
-                      "al: each sample leaves behind the first stage whose confidence reaches this, e.g. 0.9");
-  command->add_flag("--entropy", o->entropy, "with --adaptive: confidence is 1 - entropy, not the largest probability");
-  add_search_options(*command, o->search);
-  command->add_option("--translations", o->translations, "translators: file to write the test set's translations to");
-  command->callback([o] { eval(*o); });
+  command->callback([options] { among_ranks(kSilenceS, [&](const Ranks& ranks) { train(*options, ranks); }); });
 }
 
 }  // namespace sluice

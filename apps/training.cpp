@@ -13,26 +13,10 @@
 #include "apps/schedule_file.h"
 #include "data/word_vectors.h"
 #include "optim/clipped.h"
+#include "pipeline/packing.h"
 
 namespace sluice {
 namespace {
-
-Feed feed_from(Loader& loader) {
-  return [&loader](const FeedRequest& r) {
-    const Batch batch = loader.fetch(r.mb);
-    Parcel parcel{{}, batch.ready};
-    for (const Port& port : r.ports) parcel.values.push_back(batch.at(port.name));
-    if (r.stream.is_cpu()) return parcel;
-    batch.claim(r.stream);
-    for (Tensor& t : parcel.values) {
-      Tensor on_device = Tensor::empty(r.stream, t.shape(), t.dtype(), MemoryTag::kIo);
-      copy(r.stream, t, on_device);
-      t = on_device;
-    }
-    parcel.ready = {};
-    return parcel;
-  };
-}
 
 /// What word_vec names: a file, or the one of GloVe or fastText that the papers start from.
 std::string word_vector_file(const RunConfig& c) {
@@ -69,34 +53,44 @@ class StepCollector {
 
 }  // namespace
 
-Training::Training(RunConfig config, TrainingData data)
-    : config_(with_network_defaults(with_stage_devices(std::move(config)))), data_(std::move(data)) {
+Feed feed_from(Loader& loader) {
+  return [&loader](const FeedRequest& r) {
+    const Batch batch = loader.fetch(r.mb);
+    Parcel parcel{{}, batch.ready};
+    for (const Port& port : r.ports) parcel.values.push_back(batch.at(port.name));
+    if (r.stream.is_cpu()) return parcel;
+    batch.claim(r.stream);
+    for (Tensor& t : parcel.values) {
+      Tensor on_device = Tensor::empty(r.stream, t.shape(), t.dtype(), MemoryTag::kIo);
+      copy(r.stream, t, on_device);
+      t = on_device;
+    }
+    parcel.ready = {};
+    return parcel;
+  };
+}
+
+Training::Training(RunConfig config, TrainingData data, const Ranks& ranks)
+    : config_(with_network_defaults(with_stage_devices(std::move(config)))), data_(std::move(data)), ranks_(ranks) {
   check_config(config_);
   config_.augmentation = augmentation_name(config_);  // part of the numerics, so it is saved as it is
-  devices_ = parse_devices(config_.devices);
-  for (const Device& d : devices_) expect_exists(d);
-  shares_ = share_cores(devices_, int(config_.cores_per_device));
+  devices_ = ranks.many() ? rank_devices(config_.devices) : parse_devices(config_.devices);
+  for (size_t d = 0; d < devices_.size(); ++d)
+    if (!ranks.many() || int(d) == ranks.rank()) expect_exists(devices_[d]);
+  shares_ = ranks.many() ? share_among(ranks, devices_, int(config_.cores_per_device))
+                         : share_cores(devices_, int(config_.cores_per_device));
   config_.cores_per_device = shares_[0].team;  // part of the numerics, so it is saved as it is
   const ModelEntry& model = find_model(config_);
   const LearningRule& rule = find_rule(config_.weights == "synchronous" ? model.rule_kind : config_.weights);
 
-  int readers = 0, stages = 0;
-  for (const StageNet& n : make_nets(model)) {
-    readers += n.body->feed_ports().empty() ? 0 : 1;
-    ++stages;
-  }
-  placement_ = place(config_, data_, stages, int(devices_.size()), rule.error_crosses);
-  for (size_t i = 0; i < devices_.size(); ++i) streams_.emplace_back(devices_[i], shares_[i]);
-  const Augmentation augmentation = augmentation_of(config_, *data_.train);
-  const auto seed = uint64_t(config_.seed);
-  loader_ = std::make_unique<Loader>(data_.train, LoaderOptions{.batch = config_.batch / config_.micro_batches,
-                                                                .tokens = config_.batch_tokens / config_.micro_batches,
-                                                                .training = true,
-                                                                .seed = seed,
-                                                                .augmentation = augmentation,
-                                                                .depth = int(2 * config_.micro_batches + 2),
-                                                                .readers = readers,
-                                                                .samples = training_samples(false)});
+  std::vector<bool> reads;  // by stage
+  for (const StageNet& n : make_nets(model)) reads.push_back(!n.body->feed_ports().empty());
+  placement_ = agreed_placement(int(reads.size()), rule.error_crosses);
+  modes_.assign(reads.size(), StageMode::kTrain);
+  streams_ = make_streams();
+  int readers = 0;
+  for (size_t i = 0; i < reads.size(); ++i) readers += reads[i] && is_here(i);
+  loader_ = training_loader(std::max(1, readers));
   test_loader_ = evaluation_loader(data_.test);
   steps_per_epoch_ = loader_->per_epoch() / config_.micro_batches;
   if (steps_per_epoch_ == 0)
@@ -104,18 +98,46 @@ Training::Training(RunConfig config, TrainingData data)
   const std::string schedule = schedule_name(config_, rule.error_crosses, int(devices_.size()));
   const Plan plan = compute_plan(config_, schedule, placement_);
   try {
-    pipeline_ =
-        make_pipeline(make_stages(model, rule.error_crosses), rule, plan,
-                      {.recompute = config_.recompute_weights == "backward" ? Pass::kBackward : Pass::kForward});
+    std::vector<StagePorts> ports;
+    std::vector<StagePtr> own = make_stages(model, rule.error_crosses, ports);
+    pipeline_ = make_pipeline(
+        std::move(own), ports, rule, plan,
+        {.recompute = config_.recompute_weights == "backward" ? Pass::kBackward : Pass::kForward});
   } catch (const ScheduleError& e) {
     throw in_schedule(schedule, e);
   }
   if (!config_.word_vec.empty()) set_word_vectors();
 }
 
+/// That of the leader, who alone measures where there is something to measure.
+Placement Training::agreed_placement(int stages, bool error_crosses) const {
+  Packer own;
+  own.add(ranks_.leads() ? place(config_, data_, stages, int(devices_.size()), error_crosses) : Placement());
+  return Unpacker(ranks_.of_leader(own.bytes())).take_all<int>();
+}
+
+std::vector<Stream> Training::make_streams() const {
+  std::vector<Stream> streams;
+  for (size_t d = 0; d < devices_.size(); ++d)
+    if (!ranks_.many() || int(d) == ranks_.rank()) streams.emplace_back(devices_[d], shares_[d]);
+  return streams;
+}
+
+std::unique_ptr<Loader> Training::training_loader(int readers) const {
+  return std::make_unique<Loader>(data_.train, LoaderOptions{.batch = config_.batch / config_.micro_batches,
+                                                             .tokens = config_.batch_tokens / config_.micro_batches,
+                                                             .training = true,
+                                                             .seed = uint64_t(config_.seed),
+                                                             .augmentation = augmentation_of(config_, *data_.train),
+                                                             .depth = int(2 * config_.micro_batches + 2),
+                                                             .readers = readers,
+                                                             .samples = training_samples(false)});
+}
+
 /// The rows of the embedding table start from a file.
 void Training::set_word_vectors() {
   if (!data_.vocabulary) throw ConfigError(str("word_vec=", config_.word_vec, ": data=", config_.data, " is no text"));
+  if (!is_here(0)) return;
   const WordVectors vectors = read_word_vectors(word_vector_file(config_), *data_.vocabulary,
                                                 {.seed = uint64_t(config_.seed), .faithful = config_.faithful});
   Stage& first = *pipeline_.stages[0];
@@ -138,7 +160,8 @@ std::vector<StageNet> Training::make_nets(const ModelEntry& model) const {
   return nets;
 }
 
-std::vector<StagePtr> Training::make_stages(const ModelEntry& model, bool error_crosses) {
+std::vector<StagePtr> Training::make_stages(const ModelEntry& model, bool error_crosses,
+                                            std::vector<StagePorts>& ports) {
   const bool clips = config_.clip_grad > 0;
   if (clips && error_crosses && devices_.size() > 1)
     throw ConfigError(str("clip_grad=", config_.clip_grad, ": rule=", config_.rule, " on ", devices_.size(),
@@ -146,13 +169,21 @@ std::vector<StagePtr> Training::make_stages(const ModelEntry& model, bool error_
   std::vector<StagePtr> stages;
   std::shared_ptr<GradientClip> clip;
   std::vector<StageNet> nets = make_nets(model);
+  weighted_ = reads_weights(*nets.back().body);
   for (size_t i = 0; i < nets.size(); ++i) {
+    ports.push_back({nets[i].body->in_ports(), nets[i].body->out_ports()});
+    if (!is_here(i)) {
+      for (const ParamSpec& s : nets[i].init.params()) elsewhere_.insert(s.path);
+      for (const ParamSpec& s : nets[i].init.buffers()) elsewhere_.insert(s.path);
+      stages.push_back(nullptr);
+      continue;
+    }
     OptimizerPtr optimizer = make_optimizer(config_);
     if (clips) {
       if (!clip || !error_crosses) clip = std::make_shared<GradientClip>(float(config_.clip_grad));
       optimizer = std::make_unique<ClippedOptimizer>(std::move(optimizer), clip);
     }
-    stages.push_back(std::make_unique<Stage>(std::move(nets[i]), streams_[size_t(placement_[i])],
+    stages.push_back(std::make_unique<Stage>(std::move(nets[i]), streams_[ranks_.many() ? 0 : size_t(placement_[i])],
                                              uint64_t(config_.seed), std::move(optimizer),
                                              settings_of(config_, steps_per_epoch_)));
     if (clips) clip->add(stages.back()->arena);
@@ -164,7 +195,7 @@ RunResult Training::run(const Stretch& stretch) {
   const bool local = !pipeline_.wiring.error_crosses;
   set_modes();
   size_t with_losses = 0;
-  for (const StagePtr& s : pipeline_.stages) with_losses += s->mode == StageMode::kTrain;
+  for (const StageMode m : modes_) with_losses += m == StageMode::kTrain;
   StepCollector collector(pipeline_.stages.size(), local ? with_losses : 1, stretch.on_step);
   RunOptions options;
   options.steps = stretch.steps;
@@ -175,8 +206,9 @@ RunResult Training::run(const Stretch& stretch) {
   options.on_losses = [&](const StepLosses& l) { collector.add(l); };
   options.stop = stretch.stop;
   options.trace = stretch.trace;
+  options.peers = ranks_.peers();
   for (const StagePtr& s : pipeline_.stages)
-    s->indicators = {.mb = stretch.indicators ? step_ * config_.micro_batches : -1};
+    if (s) s->indicators = {.mb = stretch.indicators ? step_ * config_.micro_batches : -1};
   loader_->seek(step_ * config_.micro_batches);
   RunResult result = execute(pipeline_, options);
   step_ += result.steps;
@@ -184,10 +216,23 @@ RunResult Training::run(const Stretch& stretch) {
 }
 
 std::vector<std::vector<float>> Training::indicators() const {
-  std::vector<std::vector<float>> layers;
-  for (const StagePtr& s : pipeline_.stages)
-    for (const Tensor& t : s->indicators.values) layers.push_back(t.to_vector<float>(s->stream));
-  return layers;
+  std::map<int, std::vector<std::vector<float>>> layers;  // by stage
+  Packer own;
+  for (size_t i = 0; i < pipeline_.stages.size(); ++i) {
+    if (!is_here(i)) continue;
+    const Stage& s = *pipeline_.stages[i];
+    own.add(int(i)).add(int64_t(s.indicators.values.size()));
+    for (const Tensor& t : s.indicators.values) own.add(t.to_vector<float>(s.stream));
+  }
+  for (const std::string& of_rank : ranks_.all(own.bytes()))
+    for (Unpacker in(of_rank); !in.at_end();) {
+      auto& of_stage = layers[in.take<int>()];
+      for (auto left = in.take<int64_t>(); left > 0; --left) of_stage.push_back(in.take_all<float>());
+    }
+  std::vector<std::vector<float>> all;
+  for (auto& entry : layers)
+    for (std::vector<float>& values : entry.second) all.push_back(std::move(values));
+  return all;
 }
 
 /// How many stages train at the step that comes next, or have trained: each gets the same share of the epochs.
@@ -199,15 +244,17 @@ size_t Training::active_stages() const {
 
 void Training::set_modes() {
   const size_t active = active_stages();
-  for (size_t i = 0; i < pipeline_.stages.size(); ++i)
-    pipeline_.stages[i]->mode = i >= active                                       ? StageMode::kIdle
-                                : config_.accumulate == "fixed" && i + 1 < active ? StageMode::kFrozen
-                                                                                  : StageMode::kTrain;
+  for (size_t i = 0; i < modes_.size(); ++i) {
+    modes_[i] = i >= active                                       ? StageMode::kIdle
+                : config_.accumulate == "fixed" && i + 1 < active ? StageMode::kFrozen
+                                                                  : StageMode::kTrain;
+    if (is_here(i)) pipeline_.stages[i]->mode = modes_[i];
+  }
 }
 
 size_t Training::trained_stages() const {
   size_t trained = 0;
-  for (const StagePtr& s : pipeline_.stages) trained += s->mode != StageMode::kIdle;
+  for (const StageMode m : modes_) trained += m != StageMode::kIdle;
   return trained;
 }
 
@@ -252,7 +299,9 @@ Evaluation Training::evaluate_exit(size_t exit) { return evaluate_on(*test_loade
 
 Evaluation Training::evaluate_on(Loader& loader, size_t exit) {
   loader.seek(0);
-  return sluice::evaluate(pipeline_.stages, feed_from(loader), loader.per_epoch(), exit);
+  if (!ranks_.many()) return sluice::evaluate(pipeline_.stages, feed_from(loader), loader.per_epoch(), exit);
+  const Spread spread{*ranks_.peers(), placement_, pipeline_.ports, weighted_};
+  return sluice::evaluate(pipeline_.stages, spread, feed_from(loader), loader.per_epoch(), exit);
 }
 
 AdaptiveResult Training::evaluate_adaptively(double threshold, Confidence by) {
@@ -284,67 +333,13 @@ std::vector<std::vector<int32_t>> Training::translate(const std::vector<std::vec
 }
 
 std::vector<CodeHealth> Training::label_health() const {
-  if (config_.rule != "al") return {};
+  if (config_.rule != "al" || ranks_.many()) return {};
   return code_health(pipeline_.stages, data_.train->classes());
 }
 
 int64_t Training::total_steps() const {
   const int64_t all = steps_per_epoch_ * config_.epochs;
   return config_.max_steps > 0 ? std::min(all, config_.max_steps) : all;
-}
-
-int Training::cores() const {
-  int n = 0;
-  for (const CpuShare& s : shares_) n += s.cores.empty() ? 0 : s.team;
-  return n;
-}
-
-ByteCount Training::counted_bytes() {
-  loader_->seek(0);
-  return count_bytes(make_nets(find_model(config_)), feed_from(*loader_), pipeline_.wiring.error_crosses,
-                     int(pipeline_.stages[0]->optimizer->state_names().size()));
-}
-std::vector<WorkerBytes> Training::expected_memory() {
-  const ByteCount count = counted_bytes();
-  CostModel costs{};
-  costs.edges = count.edges;
-  costs.bytes = count.bytes;
-  return simulate(pipeline_.report, costs).bytes;
-}
-std::vector<int64_t> Training::device_peaks() const {
-  std::vector<int64_t> peaks;
-  for (const Stream& s : streams_) peaks.push_back(s.pool().peak());
-  return peaks;
-}
-
-int64_t Training::stored_peak() const {
-  int64_t bytes = 0;
-  for (const StagePtr& s : pipeline_.stages) bytes += s->ledger.peak();
-  return bytes;
-}
-int64_t Training::peak_memory() const {
-  int64_t bytes = 0;
-  for (const Stream& s : streams_) bytes += s.pool().peak();
-  return bytes;
-}
-int64_t Training::os_calls() const {
-  int64_t calls = 0;
-  for (const Stream& s : streams_) calls += s.pool().os_calls();
-  return calls + loader_->stream().pool().os_calls();
-}
-int64_t Training::flops() const {
-  int64_t n = 0;
-  for (const Stream& s : streams_) n += s.stats().flops;
-  return n;
-}
-int64_t Training::plans_created() const {
-  int64_t plans = 0;
-  for (const Stream& s : streams_) plans += s.plans_created();
-  return plans;
-}
-void Training::reset_peaks() {
-  for (const Stream& s : streams_) s.pool().reset_peak();
-  for (const StagePtr& s : pipeline_.stages) s->ledger.reset_peak();
 }
 
 }  // namespace sluice

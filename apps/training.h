@@ -5,8 +5,10 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "apps/catalog.h"
+#include "apps/ranks.h"
 #include "data/loader.h"
 #include "pipeline/adaptive.h"
 #include "pipeline/beam_search.h"
@@ -35,13 +37,16 @@ struct Stretch {
   Trace* trace = nullptr;
 };
 
+/// Where there are many ranks each has the stages of one device, and all make the same calls but for those that are
+/// said to be of one process; they throw TransportError with the cause, too, when another rank fails.
 class Training {
  public:
   /// Places the stages (measuring their costs where placement is auto and there is a choice) and queues the initial
   /// weights. Throws ConfigError, DeviceError, ScheduleError and DataError before anything is trained.
-  Training(RunConfig config, TrainingData data);
+  Training(RunConfig config, TrainingData data, const Ranks& ranks = {});
 
-  /// Trains on from step(). A stretch may end early at a stop. Throws what execute() throws.
+  /// Trains on from step(). A stretch may end early at a stop. Steps are told to the leader alone. Throws what
+  /// execute() throws.
   RunResult run(const Stretch& stretch);
   /// Accuracy on all test samples, with the newest weights, behind the last stage that has begun to train.
   Evaluation evaluate();
@@ -51,26 +56,28 @@ class Training {
   std::optional<Evaluation> evaluate_validation();
   /// The same through the first `exit` stages only.
   Evaluation evaluate_exit(size_t exit);
-  /// Samples leave behind the first stage that is sure of them. Probabilities are the decoders' own where the run is
-  /// faithful (sigmoids).
+  /// Of one process. Samples leave behind the first stage that is sure of them. Probabilities are the decoders' own
+  /// where the run is faithful (sigmoids).
   AdaptiveResult evaluate_adaptively(double threshold, Confidence by);
   /// What a translator's ids stand for; null of other networks.
   const TranslationText* text() const { return data_.translation.get(); }
   const SampleSource& test_samples() const { return *data_.test; }
-  /// The likeliest translations (beam_search()) of sources in ids, in their order, with the newest weights. `done` is
-  /// told how many there are.
+  /// Of one process. The likeliest translations (beam_search()) of sources in ids, in their order, with the newest
+  /// weights. `done` is told how many there are.
   std::vector<std::vector<int32_t>> translate(const std::vector<std::vector<int32_t>>& sources,
                                               const SearchOptions& options,
                                               const std::function<void(int64_t)>& done) const;
   /// Learning indicators that the last stretch was asked for, one list a layer, first stages first.
   std::vector<std::vector<float>> indicators() const;
-  /// Of the label codes; empty for networks without them.
+  /// Of the label codes; empty for networks without them, and where there are many ranks.
   std::vector<CodeHealth> label_health() const;
-  /// All weights, buffers and optimiser state with the configuration and the position; and back, checking all of it.
+  /// All weights, buffers and optimiser state with the configuration and the position, in one file that the leader
+  /// writes; and back, where every rank reads its own part and checks all of it.
   void save(const std::string& path) const;
   void load(const std::string& path);
 
   const RunConfig& config() const { return config_; }
+  const Ranks& ranks() const { return ranks_; }
   int64_t step() const { return step_; }
   int64_t steps_per_epoch() const { return steps_per_epoch_; }
   /// On average, where the batch is counted in tokens.
@@ -85,11 +92,12 @@ class Training {
   /// How the stages hang together, and which plan they run.
   const Pipeline& pipeline() const { return pipeline_; }
   /// What a micro-batch keeps and hands on by stage, and what each device will hold at the most: counted by a dry run
-  /// of the first micro-batch, before anything is trained.
+  /// of the first micro-batch, before anything is trained. Without the other ranks.
   ByteCount counted_bytes();
   std::vector<WorkerBytes> expected_memory();
   std::vector<int64_t> device_peaks() const;  // measured: bytes of each device's pool
 
+  // Of this process.
   int64_t stored_peak() const;  // bytes kept for backward, largest, summed over stages
   int64_t peak_memory() const;  // bytes of all pools, largest, summed over devices
   int64_t os_calls() const;     // of all pools
@@ -99,7 +107,11 @@ class Training {
 
  private:
   std::vector<StageNet> make_nets(const ModelEntry& model) const;
-  std::vector<StagePtr> make_stages(const ModelEntry& model, bool error_crosses);
+  std::vector<StagePtr> make_stages(const ModelEntry& model, bool error_crosses, std::vector<StagePorts>& ports);
+  Placement agreed_placement(int stages, bool error_crosses) const;
+  std::vector<Stream> make_streams() const;
+  std::unique_ptr<Loader> training_loader(int readers) const;
+  bool is_here(size_t stage) const { return !ranks_.many() || placement_[stage] == ranks_.rank(); }
   void set_word_vectors();
   void set_modes();
   size_t active_stages() const;
@@ -111,16 +123,23 @@ class Training {
 
   RunConfig config_;
   TrainingData data_;
+  Ranks ranks_;
   std::vector<Device> devices_;
   std::vector<CpuShare> shares_;
-  std::vector<Stream> streams_;  // one a device
   Placement placement_;
+  std::vector<Stream> streams_;      // one a device; of many ranks: that of this one alone
+  std::vector<StageMode> modes_;     // of the last run, by stage
+  std::set<std::string> elsewhere_;  // paths of the parameters and buffers that other ranks have
+  bool weighted_ = false;            // reads_weights(the last stage)
   Pipeline pipeline_;
   std::unique_ptr<Loader> loader_, test_loader_;
   std::unique_ptr<Loader> train_loader_, validation_loader_;  // for accuracy on them, made when it is asked for
   int64_t steps_per_epoch_ = 0;
   int64_t step_ = 0;
 };
+
+/// What a loader has of a micro-batch, on the device that asks.
+Feed feed_from(Loader& loader);
 
 /// Seconds that each stage takes for one step on one device of the configuration, measured over a few steps.
 std::vector<double> measure_stage_costs(const RunConfig& config, const TrainingData& data);

@@ -1,16 +1,50 @@
 // Checkpoints of a training run: arenas of all stages, the configuration and the position, in one file.
 #include <charconv>
+#include <cstring>
 
 #include "apps/training.h"
 #include "engine/checkpoint.h"
+#include "pipeline/gather.h"
+#include "pipeline/packing.h"
 
 namespace sluice {
 namespace {
 
+/// Of the stages that are here.
 std::vector<CheckpointPart> parts_of(const std::vector<StagePtr>& stages) {
   std::vector<CheckpointPart> parts;
-  for (const StagePtr& s : stages) parts.push_back({s->arena, s->stream, s->optimizer->state_names()});
+  for (const StagePtr& s : stages)
+    if (s) parts.push_back({s->arena, s->stream, s->optimizer->state_names()});
   return parts;
+}
+
+/// The arrays of all ranks in the leader's file, nothing in those of the others. An array is one message, so that a
+/// checkpoint may be larger than any of these may be.
+void gather_arrays(Peers& peers, TensorFile& file) {
+  std::vector<Mail> own;
+  if (peers.rank() != 0) {
+    for (const auto& [key, array] : file.arrays) {
+      std::vector<int64_t> dims;
+      for (int i = 0; i < array.shape.rank(); ++i) dims.push_back(array.shape[i]);
+      const std::string head = Packer().add(array.dtype).add(dims).add(uint64_t(key.size())).bytes() + key;
+      Mail mail = make_mail(head.size() + array.bytes.size());
+      std::memcpy(mail.data.get(), head.data(), head.size());
+      std::memcpy(mail.data.get() + head.size(), array.bytes.data(), array.bytes.size());
+      own.push_back(std::move(mail));
+    }
+    file.arrays.clear();
+  }
+  for (const std::vector<Mail>& of_rank : gather(peers, std::move(own)))
+    for (const Mail& mail : of_rank) {
+      Unpacker in(mail);
+      HostArray array;
+      array.dtype = in.take<DType>();
+      for (const int64_t d : in.take_all<int64_t>()) array.shape.push_back(d);
+      std::string key(in.take<uint64_t>(), ' ');
+      for (char& c : key) c = in.take<char>();
+      array.bytes = in.rest_bytes();
+      file.arrays.emplace(std::move(key), std::move(array));
+    }
 }
 
 const std::string& metadata(const TensorFile& file, const std::string& key, const std::string& path) {
@@ -24,6 +58,8 @@ const std::string& metadata(const TensorFile& file, const std::string& key, cons
 
 void Training::save(const std::string& path) const {
   TensorFile file = make_checkpoint(parts_of(pipeline_.stages));
+  if (ranks_.many()) gather_arrays(*ranks_.peers(), file);
+  if (!ranks_.leads()) return;
   file.metadata["config"] = to_json(config_);
   file.metadata["step"] = std::to_string(step_);
   write_safetensors(path, file);
@@ -39,7 +75,7 @@ void Training::load(const std::string& path) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), step);
   if (error != std::errc() || end != text.data() + text.size() || step < 0)
     throw DataError(str(path, ": step '", text, "' in its metadata, expected a whole number"));
-  load_checkpoint(file, path, parts_of(pipeline_.stages));
+  load_checkpoint(file, path, parts_of(pipeline_.stages), elsewhere_);
   step_ = step;
   set_modes();
 }

@@ -26,7 +26,7 @@ class Evaluator {
         spread_(spread),
         count_(exit == 0 ? stages.size() : exit),
         feed_(feed),
-        weighted_(spread != nullptr ? spread->weighted : reads_weights(stages)) {
+        weighted_(spread != nullptr ? spread->weighted : reads_weights(*stages.back()->body)) {
     if (count_ > stages.size()) throw ConfigError(str("evaluate: exit behind stage ", count_, " of ", stages.size()));
     if (spread != nullptr) connect();
   }
@@ -136,10 +136,6 @@ class Evaluator {
     result_.loss += double(c.loss) * double(c.samples);
     counts_.pop_front();
   }
-  static bool reads_weights(const std::vector<StagePtr>& stages) {
-    const std::vector<Port> ports = stages.back()->body->feed_ports();
-    return std::any_of(ports.begin(), ports.end(), [](const Port& p) { return p.name == "weights"; });
-  }
 
   const std::vector<StagePtr>& stages_;
   const Spread* const spread_;
@@ -166,6 +162,11 @@ Evaluation evaluated(Evaluator& e, const std::vector<StagePtr>& stages, int64_t 
 }
 
 }  // namespace
+
+bool reads_weights(const StageBody& last) {
+  const std::vector<Port> ports = last.feed_ports();
+  return std::any_of(ports.begin(), ports.end(), [](const Port& p) { return p.name == "weights"; });
+}
 
 Evaluation evaluate(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches, size_t exit) {
   Evaluator e(stages, nullptr, feed, exit);

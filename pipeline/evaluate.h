@@ -24,12 +24,15 @@ struct Evaluation {
 /// number of batches ahead. Throws ConfigError for an exit that is not there.
 Evaluation evaluate(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches, size_t exit = 0);
 
+/// Whether a network that ends with this stage weighs its labels, as those of sequences do.
+bool reads_weights(const StageBody& last);
+
 /// What a process knows of a network of which other processes have some stages.
 struct Spread {
   Peers& peers;
   const Placement& ranks;  // the process of every stage
   const std::vector<StagePorts>& ports;
-  bool weighted = false;  // whether the last stage reads "weights"
+  bool weighted = false;  // reads_weights(the last stage)
 };
 /// The same where `stages` is null for those of other processes: all call it, and all get the result. Throws
 /// TransportError with the cause when the processes fail.

@@ -62,6 +62,7 @@ class Session {
       s->arena.begin_step();  // a run that failed may have left half a step
       s->versions.begin({.first_step = options.first_step,
                          .kept = p.report.versions_held[i],
+                         .forecasts = std::max(1, p.report.forecasts_held[i].forward),
                          .lookahead = p.rule->lookahead.value_or(Lookahead::kDirection),
                          .late = p.report.forecasts_late[i]});
     }

@@ -50,8 +50,10 @@ class Unpacker {
     for (auto left = take<uint64_t>(); left > 0; --left) values.push_back(take<T>());
     return values;
   }
+  bool at_end() const { return at_ == mail_.bytes; }
   /// What is behind the last one.
   std::string rest() const { return text_of(mail_).substr(at_); }
+  std::vector<std::byte> rest_bytes() const { return {mail_.data.get() + at_, mail_.data.get() + mail_.bytes}; }
 
  private:
   Mail mail_;

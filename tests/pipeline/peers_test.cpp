@@ -5,6 +5,7 @@
 
 #include <future>
 
+#include "pipeline/gather.h"
 #include "tests/engine/gate.h"
 #include "tests/pipeline/loop_courier.h"
 
@@ -124,6 +125,34 @@ TEST(Peers, AFailureReachesAllWithItsCauseAndTheNameOfItsRank) {
   }
   const Heard late(company[2]);  // who comes after it is told as well
   EXPECT_EQ(const_cast<Heard&>(late).wait_for(1).front(), "failed");
+}
+
+TEST(Peers, MuchOfEachIsGatheredAtTheFirst) {
+  Company company(3);
+  company.each([&](int r) {
+    for (int turn = 0; turn < 3; ++turn) {
+      std::vector<Mail> own;
+      for (int i = 0; i < r * turn; ++i) own.push_back(make_mail(str(r, ".", i, " of turn ", turn)));
+      const auto all = gather(company[r], std::move(own));
+      if (r != 0) {
+        EXPECT_TRUE(all.empty());
+        continue;
+      }
+      ASSERT_EQ(all.size(), 3u);
+      for (int from = 0; from < 3; ++from) {
+        ASSERT_EQ(all[size_t(from)].size(), size_t(from * turn));
+        for (int i = 0; i < from * turn; ++i)
+          EXPECT_EQ(text_of(all[size_t(from)][size_t(i)]), str(from, ".", i, " of turn ", turn));
+      }
+    }
+  });
+}
+
+TEST(Peers, WhoGathersLearnsOfAFailure) {
+  Company company(3);
+  std::thread fails([&] { company[2].fail("planted"); });
+  EXPECT_THROW(gather(company[0], {}), TransportError);  // rank 1 gives nothing, not even that
+  fails.join();
 }
 
 TEST(Peers, AnErrorOnADeviceFailsAll) {
