@@ -100,9 +100,9 @@ Training::Training(RunConfig config, TrainingData data, const Ranks& ranks)
   try {
     std::vector<StagePorts> ports;
     std::vector<StagePtr> own = make_stages(model, rule.error_crosses, ports);
-    pipeline_ = make_pipeline(
-        std::move(own), ports, rule, plan,
-        {.recompute = config_.recompute_weights == "backward" ? Pass::kBackward : Pass::kForward});
+    pipeline_ =
+        make_pipeline(std::move(own), ports, rule, plan,
+                      {.recompute = config_.recompute_weights == "backward" ? Pass::kBackward : Pass::kForward});
   } catch (const ScheduleError& e) {
     throw in_schedule(schedule, e);
   }

@@ -66,7 +66,7 @@ struct PlanOptions {
   Where where = Where::kCpu;
   float lr = 0.01f;
   std::vector<int> recomputed{};  // stages
-  int here = -1;  // of several processes, each with one worker: the stages of this one alone
+  int here = -1;                  // of several processes, each with one worker: the stages of this one alone
 };
 Trained make_trained(std::vector<StageNet> nets, const PlanOptions& plan);
 
