@@ -1,77 +1,49 @@
 // A channel is a topic: parcels go one way, and for each that the receiver has let go of, on the host and on its
 // device, an empty message comes back. A message is a head (PackedHead) and the values behind it, so one receive brings
-// all.
+// all. Where a line joins two GPUs, the values go by that, and at the end each tells the other when it is done with it:
+// the receiver first, with how many parcels it has taken.
 #include "pipeline/transport_remote.h"
 
 #include <algorithm>
+#include <array>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <mutex>
 
 #include "engine/error.h"
+#include "pipeline/packed_parcel.h"
+#include "pipeline/transport_nccl.h"
 
 namespace sluice {
 namespace {
 
-constexpr size_t kAlign = 256;
-size_t aligned(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
-
-/// One value as it stands in a message.
-struct PackedValue {
-  int64_t offset = -1;  // bytes from the message's begin; -1: undefined
-  int64_t dims[Shape::kMaxRank] = {};
-  int32_t rank = 0;
-  DType dtype = DType::kF32;
+/// What an end of a channel on a GPU tells the other ends.
+struct GpuEnd {
+  int32_t channel = 0, end = 0;  // NcclLine::End
+  char gpu[16] = {}, id[128] = {};
 };
-struct PackedHead {
-  int32_t mb = 0;
-  int8_t view = 0;
-  uint32_t values = 0;  // that many PackedValue follow
-};
-size_t head_bytes(size_t values) { return aligned(sizeof(PackedHead) + values * sizeof(PackedValue)); }
-
-size_t packed_bytes(const Parcel& parcel) {
-  size_t bytes = head_bytes(parcel.values.size());
-  for (const Tensor& t : parcel.values) bytes += t.defined() ? aligned(size_t(t.bytes())) : 0;
-  return bytes;
-}
-
-std::vector<PackedValue> write_head(const Action& a, const Parcel& parcel, std::byte* to) {
-  std::vector<PackedValue> values;
-  size_t offset = head_bytes(parcel.values.size());
-  for (const Tensor& t : parcel.values) {
-    PackedValue& v = values.emplace_back();
-    if (!t.defined()) continue;
-    v.offset = int64_t(offset);
-    v.rank = t.shape().rank();
-    v.dtype = t.dtype();
-    for (int i = 0; i < v.rank; ++i) v.dims[i] = t.shape()[i];
-    offset += aligned(size_t(t.bytes()));
-  }
-  const PackedHead head{a.mb, a.view, uint32_t(values.size())};
-  std::memcpy(to, &head, sizeof head);
-  if (!values.empty()) std::memcpy(to + sizeof head, values.data(), values.size() * sizeof(PackedValue));
-  return values;
-}
-
-PackedHead read_head(const Mail& mail, std::vector<PackedValue>& values) {
-  PackedHead head;
-  if (mail.bytes >= sizeof head) std::memcpy(&head, mail.data.get(), sizeof head);
-  if (mail.bytes < head_bytes(head.values))
-    throw TransportError(str("a parcel of ", mail.bytes, " bytes, expected a head for ", head.values, " values"));
-  values.resize(head.values);
-  if (!values.empty()) std::memcpy(values.data(), mail.data.get() + sizeof head, values.size() * sizeof(PackedValue));
-  return head;
-}
-
-Shape shape_of(const PackedValue& v) {
-  Shape shape;
-  for (int i = 0; i < v.rank; ++i) shape.push_back(v.dims[i]);
-  return shape;
-}
+constexpr const char* kClosed = "closed";  // shorter than any head
 
 }  // namespace
+
+/// A line that another thread may abort while it is made, used or dropped.
+class RemoteTransport::LineOf {
+ public:
+  void set(std::unique_ptr<NcclLine> line) {
+    const std::lock_guard lock(mutex_);
+    std::swap(line_, line);
+  }
+  NcclLine* get() const { return line_.get(); }
+  void abort() {
+    const std::lock_guard lock(mutex_);
+    if (line_) line_->abort();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::unique_ptr<NcclLine> line_;
+};
 
 /// Host memory that a stream copies to and from, used again when nobody holds it any more.
 class RemoteTransport::HostMemory : public std::enable_shared_from_this<HostMemory> {
@@ -129,6 +101,17 @@ class RemoteTransport::Waiting {
     if (!failure_.empty()) throw TransportError(failure_);
     if (aborted_) throw Aborted(str(what, " ", to_text(a), ": the run was ended"));
   }
+  /// The same, but says whether it came to pass.
+  template <class F>
+  bool comes(F&& until) {
+    std::unique_lock lock(mutex);
+    changed_.wait(lock, [&] { return aborted_ || !failure_.empty() || until(); });
+    return !aborted_ && failure_.empty();
+  }
+  bool over() {
+    const std::lock_guard lock(mutex);
+    return aborted_ || !failure_.empty();
+  }
   std::mutex mutex;
 
  private:
@@ -141,8 +124,20 @@ class RemoteTransport::Sender {
  public:
   Sender(Peers& peers, const ChannelUse& c, int to, const Stream& stream)
       : peers_(peers), to_(to), memory_(std::make_shared<HostMemory>(stream)), free_(c.slots) {
-    topic_ = peers.open({.message = [this](int, const Mail&) { slot_is_free(); },
-                         .failed = [this] { waiting_.fail(peers_.failure()); }});
+    topic_ = peers.open({.message = [this](int, const Mail& mail) { answered(mail); },
+                         .failed =
+                             [this] {
+                               waiting_.fail(peers_.failure());
+                               lines_.abort();
+                             }});
+  }
+  ~Sender() {
+    if (lines_.get() == nullptr || !waiting_.comes([this] { return taken_ >= 0; })) return;
+    if (taken_ == sent_) lines_.get()->finish();
+    peers_.post(to_, topic_, make_mail(kClosed));
+  }
+  void join(const std::string& id, const Device& device) {
+    lines_.set(std::make_unique<NcclLine>(id, NcclLine::End::kSender, device, [this] { return waiting_.over(); }));
   }
 
   void send(const Action& a, const Parcel& parcel, const Stream& from) {
@@ -151,19 +146,32 @@ class RemoteTransport::Sender {
       waiting_.wait(lock, "send", a, [&] { return free_ > 0; });
       --free_;
     }
-    Mail mail = memory_->take(packed_bytes(parcel));
+    NcclLine* const line = lines_.get();
+    Mail mail = memory_->take(line != nullptr ? head_bytes(parcel.values.size()) : packed_bytes(parcel));
     const std::vector<PackedValue> values = write_head(a, parcel, mail.data.get());
+    if (line != nullptr) {
+      ++sent_;
+      peers_.post(to_, topic_, std::move(mail));
+      return line->send(parcel.values, from);
+    }
     for (size_t i = 0; i < values.size(); ++i)
       if (values[i].offset >= 0) copy_to_host(from, parcel.values[i], mail.data.get() + values[i].offset);
     peers_.post(to_, topic_, std::move(mail), {from.record()});
     if (from.is_cpu()) from.enqueue([peers = &peers_](CpuContext&) { peers->nudge(); });
   }
-  void abort() { waiting_.abort(); }
+  void abort() {
+    waiting_.abort();
+    lines_.abort();
+  }
 
  private:
-  void slot_is_free() {
+  /// A slot is free, or the receiver has ended and says how many parcels it took.
+  void answered(const Mail& mail) {
     const std::lock_guard lock(waiting_.mutex);
-    ++free_;
+    if (mail.bytes == 0)
+      ++free_;
+    else
+      taken_ = std::stoll(text_of(mail));
     waiting_.notify();
   }
 
@@ -171,7 +179,10 @@ class RemoteTransport::Sender {
   const int to_;
   const std::shared_ptr<HostMemory> memory_;
   Waiting waiting_;
-  int free_;  // slots; guarded
+  int free_;            // slots; guarded
+  int64_t taken_ = -1;  // by a receiver that has ended; guarded
+  int64_t sent_ = 0;
+  LineOf lines_;
   Peers::Topic topic_;
 };
 
@@ -181,8 +192,17 @@ class RemoteTransport::Receiver : public std::enable_shared_from_this<Receiver> 
       : peers_(&peers), from_(from), stream_(std::move(stream)), memory_(std::make_shared<HostMemory>(stream_)) {}
   void listen() {
     topic_ = peers_->open({.message = [this](int, Mail mail) { arrive(std::move(mail)); },
-                           .failed = [this, peers = peers_] { waiting_.fail(peers->failure()); },
+                           .failed =
+                               [this, peers = peers_] {
+                                 waiting_.fail(peers->failure());
+                                 lines_.abort();
+                               },
                            .room = [this](size_t bytes) { return memory_->take(bytes); }});
+  }
+
+  void join(const std::string& id) {
+    lines_.set(
+        std::make_unique<NcclLine>(id, NcclLine::End::kReceiver, stream_.device(), [this] { return waiting_.over(); }));
   }
 
   Parcel recv(const Action& a, const Stream& to) {
@@ -199,9 +219,21 @@ class RemoteTransport::Receiver : public std::enable_shared_from_this<Receiver> 
     return {unpack(mail, values).claim(to)};
   }
 
-  void abort() { waiting_.abort(); }
+  void abort() {
+    waiting_.abort();
+    lines_.abort();
+  }
+  /// Tells the sender what it took by the line, all of which is here.
+  void finish() {
+    NcclLine* const line = lines_.get();
+    if (line == nullptr || waiting_.over()) return;
+    line->finish();
+    peers_->post(from_, topic_, make_mail(std::to_string(taken_)));
+  }
   /// The transport ends; parcels may go on.
   void detach() {
+    if (lines_.get() != nullptr) waiting_.comes([this] { return closed_; });
+    lines_.set(nullptr);
     topic_.end();
     const std::lock_guard lock(waiting_.mutex);
     letters_.clear();
@@ -211,20 +243,25 @@ class RemoteTransport::Receiver : public std::enable_shared_from_this<Receiver> 
  private:
   void arrive(Mail mail) {
     const std::lock_guard lock(waiting_.mutex);
-    letters_.push_back(std::move(mail));
+    if (mail.bytes == std::strlen(kClosed))
+      closed_ = true;
+    else
+      letters_.push_back(std::move(mail));
     waiting_.notify();
   }
 
-  /// On a CPU the values are the message itself, else copies of it.
+  /// On a CPU the values are the message itself, else copies of it, or what comes by the line.
   Parcel unpack(const Mail& mail, const std::vector<PackedValue>& values) {
     StoragePtr memory;
     void* data = mail.data.get();
+    const size_t bytes = packed_bytes(values);
     if (!stream_.is_cpu()) {
-      memory = stream_.pool().allocate(stream_, mail.bytes, MemoryTag::kIo);
+      memory = stream_.pool().allocate(stream_, bytes, MemoryTag::kIo);
       data = memory->data();
     }
+    NcclLine* const line = lines_.get();
     const auto lease =
-        std::make_shared<Storage>(data, mail.bytes, MemoryTag::kIo, stream_,
+        std::make_shared<Storage>(data, bytes, MemoryTag::kIo, stream_,
                                   [self = shared_from_this(), mail, memory](Storage& s) { self->let_go(mail, s); });
     Parcel out;
     for (const PackedValue& v : values) {
@@ -232,10 +269,15 @@ class RemoteTransport::Receiver : public std::enable_shared_from_this<Receiver> 
         out.values.emplace_back();
         continue;
       }
-      out.values.emplace_back(shape_of(v), v.dtype, lease, v.offset);
-      if (memory) copy_from_host(stream_, mail.data.get() + v.offset, out.values.back());
+      out.values.emplace_back(v.shape(), v.dtype, lease, v.offset);
+      if (memory && line == nullptr) copy_from_host(stream_, mail.data.get() + v.offset, out.values.back());
     }
-    if (memory) out.ready = stream_.record();
+    if (line != nullptr) {
+      memory->record_use(line->lane());
+      line->recv(out.values, stream_);
+      ++taken_;
+    }
+    if (memory) out.ready = line != nullptr ? line->lane().record() : stream_.record();
     return out;
   }
 
@@ -258,6 +300,9 @@ class RemoteTransport::Receiver : public std::enable_shared_from_this<Receiver> 
   const std::shared_ptr<HostMemory> memory_;
   Waiting waiting_;
   std::deque<Mail> letters_;  // guarded
+  bool closed_ = false;       // by the sender; guarded
+  int64_t taken_ = 0;         // by the line
+  LineOf lines_;
   Peers::Topic topic_;
 };
 
@@ -279,9 +324,50 @@ RemoteTransport::RemoteTransport(Peers& peers, const std::vector<ChannelUse>& ch
       peers.open({});  // so that topics have the same numbers everywhere
     }
   }
+  join_gpus(peers, channels, streams);
+}
+
+/// Lines between different GPUs, in one order everywhere: making one waits for its other end.
+void RemoteTransport::join_gpus(Peers& peers, const std::vector<ChannelUse>& channels,
+                                const std::vector<Stream>& streams) {
+  std::string own;
+  for (size_t i = 0; i < channels.size() && has_nccl(); ++i) {
+    const std::pair key(channels[i].from, channels[i].to);
+    const bool sends = senders_.count(key) != 0;
+    if (!sends && receivers_.count(key) == 0) continue;
+    const Device device = streams.at(size_t(sends ? key.first : key.second)).device();
+    if (device.is_cpu()) continue;
+    GpuEnd end{.channel = int32_t(i), .end = int32_t(sends ? NcclLine::End::kSender : NcclLine::End::kReceiver)};
+    gpu_identity(device).copy(end.gpu, sizeof end.gpu);
+    if (sends) make_line_id().copy(end.id, sizeof end.id);
+    own.append(reinterpret_cast<const char*>(&end), sizeof end);
+  }
+  std::map<int32_t, std::array<GpuEnd, 2>> ends;  // by channel
+  std::map<int32_t, int> count;
+  for (const std::string& told : peers.all_gather(own))
+    for (size_t at = 0; at + sizeof(GpuEnd) <= told.size(); at += sizeof(GpuEnd)) {
+      GpuEnd end;
+      std::memcpy(&end, told.data() + at, sizeof end);
+      ends[end.channel].at(size_t(end.end)) = end;
+      ++count[end.channel];
+    }
+  for (const auto& [channel, both] : ends) {
+    if (count[channel] < 2 || std::memcmp(both[0].gpu, both[1].gpu, sizeof both[0].gpu) == 0) continue;
+    const std::pair key(channels[size_t(channel)].from, channels[size_t(channel)].to);
+    const std::string id(both[0].id, sizeof both[0].id);
+    try {
+      if (const auto s = senders_.find(key); s != senders_.end())
+        s->second->join(id, streams[size_t(key.first)].device());
+      if (const auto r = receivers_.find(key); r != receivers_.end()) r->second->join(id);
+    } catch (const Aborted&) {
+      throw TransportError(peers.failure());
+    }
+  }
 }
 
 RemoteTransport::~RemoteTransport() {
+  for (const auto& entry : receivers_) entry.second->finish();
+  senders_.clear();
   for (const auto& entry : receivers_) entry.second->detach();
 }
 

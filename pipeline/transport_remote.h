@@ -1,4 +1,5 @@
-// The transport between processes: parcels go through host memory as messages.
+// The transport between processes: parcels go through host memory as messages; between GPUs only their heads do, and
+// the values go by NCCL.
 #pragma once
 
 #include <map>
@@ -15,7 +16,8 @@ namespace sluice {
 class RemoteTransport final : public Transport {
  public:
   /// `ranks[s]` is the process of stage s, `streams[s]` its stream where that is this one. All processes make the same
-  /// transports in the same order. No channel lies within one process. The peers outlive the transport.
+  /// transports in the same order, and ends them in the same order, if they do not fail. No channel lies within one
+  /// process. The peers outlive the transport.
   RemoteTransport(Peers& peers, const std::vector<ChannelUse>& channels, const std::vector<int>& ranks,
                   const std::vector<Stream>& streams);
   ~RemoteTransport() override;
@@ -29,6 +31,8 @@ class RemoteTransport final : public Transport {
   void abort() override;
 
  private:
+  void join_gpus(Peers& peers, const std::vector<ChannelUse>& channels, const std::vector<Stream>& streams);
+  class LineOf;
   class HostMemory;
   class Waiting;
   class Sender;

@@ -101,6 +101,7 @@ std::shared_ptr<Clique> make_clique(int ranks) {
   const auto clique = std::make_shared<Clique>();
   clique->ranks = ranks;
   clique->taken.resize(size_t(ranks));
+  clique->ended.resize(size_t(ranks));
   clique->collectives.resize(size_t(ranks));
   return clique;
 }
@@ -179,25 +180,38 @@ ncclResult_t ncclCommInitAll(ncclComm_t* out, int count, const int* list) {
   for (int i = 0; i < count; ++i) out[i] = make_communicator(clique, i, where[size_t(i)]);
   return ncclSuccess;
 }
-ncclResult_t ncclCommInitRank(ncclComm_t* out, int ranks, ncclUniqueId id, int rank) {
+ncclResult_t ncclCommInitRankConfig(ncclComm_t* out, int ranks, ncclUniqueId id, int rank, ncclConfig_t* config) {
   const rt::Lock lock;
   if (out == nullptr || ranks < 1 || rank < 0 || rank >= ranks) return ncclInvalidArgument;
   auto& clique = cliques()[std::string(id.internal, sizeof id.internal)];
   if (!clique) clique = make_clique(ranks);
   if (clique->ranks != ranks || clique->taken[size_t(rank)]) return ncclInvalidUsage;
   *out = make_communicator(clique, rank, rt::current_device());
+  if (config != nullptr && config->blocking == 0) return ncclInProgress;
   if (group().depth == 0) return wait_for_ranks(*clique);
   group().joins.push_back([kept = clique] { return wait_for_ranks(*kept); });
   return ncclSuccess;
+}
+ncclResult_t ncclCommInitRank(ncclComm_t* out, int ranks, ncclUniqueId id, int rank) {
+  return ncclCommInitRankConfig(out, ranks, id, rank, nullptr);
 }
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
   return with(comm, [](const ncclComm&) {});
 }
 ncclResult_t ncclCommDestroy(ncclComm_t comm) { return destroy(comm); }
-ncclResult_t ncclCommAbort(ncclComm_t comm) { return destroy(comm); }
+ncclResult_t ncclCommAbort(ncclComm_t comm) {
+  with(comm, [](const ncclComm& c) {
+    c.clique->ended[size_t(c.rank)] = true;
+    while (!rt::world().options.lazy && rt::world().run_one()) continue;
+  });
+  return destroy(comm);
+}
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* code) {
-  return with(
-      comm, [=](const ncclComm&) { *code = rt::sticky_error() == cudaSuccess ? ncclSuccess : ncclUnhandledCudaError; });
+  return with(comm, [=](const ncclComm& c) {
+    *code = rt::sticky_error() != cudaSuccess    ? ncclUnhandledCudaError
+            : c.clique->joined < c.clique->ranks ? ncclInProgress
+                                                 : ncclSuccess;
+  });
 }
 ncclResult_t ncclCommCount(const ncclComm_t comm, int* count) {
   return with(comm, [=](const ncclComm& c) { *count = c.clique->ranks; });

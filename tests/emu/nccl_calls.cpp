@@ -213,13 +213,19 @@ void launch(const std::vector<CallPtr>& calls, const std::shared_ptr<Clique>& cl
   }
   rt::Work work;
   work.gather = [calls, clique](OpId op) {
-    for (const CallPtr& c : calls) gather(*c, op);
+    for (const CallPtr& c : calls)
+      if (!c->clique->ended[size_t(c->rank)]) gather(*c, op);
   };
   work.run = [calls](OpId op) {
-    for (const CallPtr& c : calls) run(*c, op);
+    for (const CallPtr& c : calls)
+      if (!c->clique->ended[size_t(c->rank)]) run(*c, op);
   };
   work.ready = [calls](rt::OpSet& set) {
     for (const CallPtr& c : calls) {
+      if (c->op && c->clique->ended[size_t(c->rank)]) {
+        set.push_back(c->op);
+        continue;
+      }
       const std::vector<Call*> all = partners(*c);
       if (all.empty()) return false;
       for (const Call* p : all) set.push_back(p->op);

@@ -23,6 +23,7 @@ using CallPtr = std::shared_ptr<Call>;
 struct Clique : std::enable_shared_from_this<Clique> {
   int ranks = 0, joined = 0;
   std::vector<bool> taken;
+  std::vector<bool> ended;  // ranks that aborted: what they had queued does nothing
   std::map<std::pair<int, int>, std::vector<CallPtr>> sends, recvs;  // by (from, to)
   std::vector<std::vector<CallPtr>> collectives;                     // by rank
 };

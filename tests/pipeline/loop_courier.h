@@ -19,6 +19,8 @@ class LoopHub {
   CourierPtr courier(int rank) { return std::make_unique<LoopCourier>(*this, rank); }
   /// From now on nothing leaves this process and nothing reaches it.
   void cut_off(int rank) { mute_[size_t(rank)] = true; }
+  /// Of all messages so far.
+  int64_t bytes() const { return bytes_; }
   /// Its next call of the courier throws, as when the network breaks.
   void break_courier(int rank) { broken_ = rank; }
 
@@ -48,6 +50,7 @@ class LoopHub {
   void put(int from, Envelope e) {
     if (broken_ == from) throw TransportError("planted");
     if (mute_[size_t(from)] || mute_[size_t(e.peer)]) return;
+    bytes_ += int64_t(e.mail.bytes);
     const std::lock_guard lock(mutex_);
     std::deque<Envelope>& box = boxes_[size_t(e.peer)];
     e.peer = from;
@@ -67,6 +70,7 @@ class LoopHub {
   std::vector<std::deque<Envelope>> boxes_;
   std::vector<std::atomic<bool>> mute_;
   std::atomic<int> broken_{-1};
+  std::atomic<int64_t> bytes_{0};
 };
 
 /// All processes of a hub.

@@ -46,9 +46,9 @@ Trained part(const Case& c, int rank, const NetOptions& options = {}) {
 
 /// Runs f(rank, its part, its options) in every process.
 template <class F>
-void in_processes(const Case& c, Company& company, int64_t steps, F&& f) {
+void in_processes(const Case& c, Company& company, int64_t steps, F&& f, const NetOptions& options = {}) {
   company.each([&](int r) {
-    Trained t = part(c, r);
+    Trained t = part(c, r, options);
     RunOptions o = run_options(steps);
     o.peers = &company[r];
     f(r, t, o);
@@ -59,33 +59,39 @@ void in_processes(const Case& c, Company& company, int64_t steps, F&& f) {
 
 using Losses = std::map<std::pair<int, int64_t>, std::vector<float>>;  // by stage and step
 
-TEST(Processes, GiveTheWeightsAndLossesOfOneProcess) {
+class ProcessesOfAPlace : public OnEachPlace {};
+INSTANTIATE_TEST_SUITE_P(Places, ProcessesOfAPlace, testing::ValuesIn(mixed_places()), place_label);
+
+TEST_P(ProcessesOfAPlace, GiveTheWeightsAndLossesOfOneProcess) {
   for (const Case& c : kCases) {
     SCOPED_TRACE(testing::Message() << c.schedule << ", " << c.rule);
     const int64_t steps = 6;
     Losses expected_losses, losses;
-    Trained one = part(c, -1);
+    Trained one = part(c, -1, net());
     RunOptions all = run_options(steps);
     all.on_losses = [&](const StepLosses& l) { expected_losses[{l.stage, l.step}] = l.values; };
     execute(one.pipeline, all);
     const auto expected = one.weights();
     Company company(count_workers(c.placement));
-    in_processes(c, company, steps, [&](int r, Trained& t, RunOptions& o) {
-      o.on_losses = [&](const StepLosses& l) {
-        EXPECT_EQ(r, 0);
-        losses[{l.stage, l.step}] = l.values;
-      };
-      const RunResult result = execute(t.pipeline, o);
-      EXPECT_EQ(result.steps, steps);
-      for (const double busy : result.busy_s) EXPECT_GT(busy, 0);
-      const auto mine = t.weights();
-      for (size_t s = 0; s < mine.size(); ++s) {
-        EXPECT_EQ(mine[s].empty(), c.placement[s] != r);
-        if (!mine[s].empty()) {
-          EXPECT_EQ(mine[s], expected[s]);
-        }
-      }
-    });
+    in_processes(
+        c, company, steps,
+        [&](int r, Trained& t, RunOptions& o) {
+          o.on_losses = [&](const StepLosses& l) {
+            EXPECT_EQ(r, 0);
+            losses[{l.stage, l.step}] = l.values;
+          };
+          const RunResult result = execute(t.pipeline, o);
+          EXPECT_EQ(result.steps, steps);
+          for (const double busy : result.busy_s) EXPECT_TRUE(GetParam() != Where::kCpu || busy > 0);
+          const auto mine = t.weights();
+          for (size_t s = 0; s < mine.size(); ++s) {
+            EXPECT_EQ(mine[s].empty(), c.placement[s] != r);
+            if (!mine[s].empty()) {
+              EXPECT_EQ(mine[s], expected[s]);
+            }
+          }
+        },
+        net());
     EXPECT_EQ(losses, expected_losses);
   }
 }

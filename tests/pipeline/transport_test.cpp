@@ -37,16 +37,24 @@ Made make_local(Device from, Device to) {
 /// Both ends of a remote transport.
 class BothEnds final : public Transport {
  public:
-  BothEnds(Company& company, const std::vector<Stream>& streams)
-      : ends_{{company[0], {{0, 1, kSlots}}, {0, 1}, streams}, {company[1], {{0, 1, kSlots}}, {0, 1}, streams}} {}
-  void send(const Action& a, const Parcel& parcel, const Stream& from) override { ends_[0].send(a, parcel, from); }
-  Parcel recv(const Action& a, const Stream& to) override { return ends_[1].recv(a, to); }
+  BothEnds(Company& company, const std::vector<Stream>& streams) : company_(company) {
+    const std::vector<ChannelUse> channels{{0, 1, kSlots}};
+    company.each([&](int r) {
+      ends_[r] = std::make_unique<RemoteTransport>(company[r], channels, std::vector<int>{0, 1}, streams);
+    });
+  }
+  ~BothEnds() override {
+    company_.each([&](int r) { ends_[r].reset(); });
+  }
+  void send(const Action& a, const Parcel& parcel, const Stream& from) override { ends_[0]->send(a, parcel, from); }
+  Parcel recv(const Action& a, const Stream& to) override { return ends_[1]->recv(a, to); }
   void abort() override {
-    for (RemoteTransport& end : ends_) end.abort();
+    for (auto& end : ends_) end->abort();
   }
 
  private:
-  RemoteTransport ends_[2];
+  Company& company_;
+  std::unique_ptr<RemoteTransport> ends_[2];
 };
 
 Made make_remote(Device from, Device to) {
@@ -214,6 +222,41 @@ TEST_P(TransportContract, AnErrorOnTheSendersDeviceReachesTheReceiver) {
   }
   const Parcel got = net().recv(recv(0), to());
   EXPECT_THROW(to().sync(), DeviceError);
+}
+
+/// Two GPUs of two processes, if there are as many.
+class Lines : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (cuda_status().devices < 2) GTEST_SKIP() << "fewer than two GPUs";
+    made_ = make_remote({DeviceKind::kCuda, 0}, {DeviceKind::kCuda, 1});
+  }
+  void send(int64_t mb, int64_t n) {
+    const std::vector<float> values(static_cast<size_t>(n), float(mb));
+    made_.net->send(act(Do::kSend, 0, mb, 1), {{Tensor::from<float>(made_.streams[0], values, {n})}}, made_.streams[0]);
+  }
+  Made made_{};
+};
+
+TEST_F(Lines, BetweenGpusCarryTheValuesAndMessagesTheirHeadsAlone) {
+  constexpr int64_t kCount = 100000;
+  const int64_t before = made_.company->hub().bytes();
+  for (int64_t mb = 0; mb < 4; ++mb) {
+    send(mb, kCount);
+    const Parcel got = made_.net->recv(act(Do::kRecv, 1, mb, 0), made_.streams[1]);
+    EXPECT_EQ(got.values[0].to_vector<float>(made_.streams[1]), std::vector<float>(kCount, float(mb)));
+  }
+  EXPECT_LT(made_.company->hub().bytes() - before, 8192);  // signs of life among them
+}
+
+TEST_F(Lines, EndWithTheProcesses) {
+  send(0, 1000);  // the other end never comes for it
+  (*made_.company)[1].fail("planted");
+  EXPECT_THROW((*made_.company)[0].all_gather(""), TransportError);
+  EXPECT_THROW(made_.net->recv(act(Do::kRecv, 1, 0, 0), made_.streams[1]), TransportError);
+  EXPECT_THROW(send(1, 1000), TransportError);
+  made_.net.reset();
+  for (const Stream& s : made_.streams) EXPECT_EQ(s.pool().live_blocks(), 0);
 }
 
 }  // namespace
