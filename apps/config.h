@@ -20,6 +20,7 @@ struct RunConfig {
   std::string cuts;
   std::string recompute, recompute_weights = "forward";
   std::string placement = "auto";
+  std::string replicas;
   std::string bp_gpu_list, al_gpu_list;
   std::string optimizer = "adam";
   std::string out;

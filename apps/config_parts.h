@@ -31,6 +31,8 @@ std::array<int, 4> ara_strides(const RunConfig& c);
 std::vector<ConfigField> pipeline_fields();
 RunConfig with_weights_rule(RunConfig c);
 void check_pipeline(const RunConfig& c);
+/// replicas, by stage. Throws ConfigError unless it is empty or a list of positive numbers.
+std::vector<int> workers_of_stages(const RunConfig& c);
 
 /// Pairs of sentences: their fields, and ConfigError where they do not fit the data. Needs with_network_defaults().
 std::vector<ConfigField> pair_fields();

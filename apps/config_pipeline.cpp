@@ -1,4 +1,6 @@
 // The fields that say how a network is cut, placed and scheduled, and which weights its passes read.
+#include <algorithm>
+#include <charconv>
 #include <utility>
 
 #include "apps/config_parts.h"
@@ -26,11 +28,46 @@ std::string schedule_help() {
   std::string help = "auto";
   for (const PlanSchedule& s : schedules()) help += str(", ", s.name);
   return help +
-         " (associated_m, associated_p: the original's threaded modes), or a plan's file, .txt or .json; auto streams "
-         "al and scpl";
+         " (associated_m, associated_p: the original's threaded modes; chimera, dual_pipe: each stage on two devices, "
+         "half of the micro-batches from either end), or a plan's file, .txt or .json; auto streams al and scpl";
+}
+
+void check_replicas(const RunConfig& c) {
+  const std::vector<int> workers = workers_of_stages(c);
+  if (workers.empty()) return;
+  if (c.schedule != "auto" && c.schedule != "one_f_one_b")
+    throw ConfigError(str("replicas=", c.replicas, " with schedule=", c.schedule, ": expected auto or one_f_one_b"));
+  if (c.placement != "auto")
+    throw ConfigError(str("replicas=", c.replicas, " with placement=", c.placement,
+                          ": replicas place the stages, expected placement=auto"));
+  if (const int most = *std::max_element(workers.begin(), workers.end()); c.micro_batches < most)
+    throw ConfigError(str("replicas=", c.replicas, ": micro_batches=", c.micro_batches,
+                          ", expected one for each device of a stage, ", most, " or more"));
+}
+
+/// Stages with several instances have one set of weights, which all passes of a step read.
+void expect_one_instance(const RunConfig& c) {
+  if (!c.replicas.empty())
+    throw ConfigError(str("weights=", c.weights, " with replicas=", c.replicas, ": expected synchronous weights"));
+  for (const PlanSchedule& s : schedules())
+    if (s.spread != nullptr && c.schedule == s.name)
+      throw ConfigError(str("weights=", c.weights, " with schedule=", c.schedule,
+                            ", which gives stages replicas: expected synchronous weights"));
 }
 
 }  // namespace
+
+std::vector<int> workers_of_stages(const RunConfig& c) {
+  std::vector<int> workers;
+  for (const std::string& item : list_items(c.replicas)) {
+    int n = 0;
+    const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), n);
+    if (error != std::errc() || end != item.data() + item.size() || n < 1)
+      throw ConfigError(str("replicas='", c.replicas, "': expected a number of devices for each stage, such as 2,1,1"));
+    workers.push_back(n);
+  }
+  return workers;
+}
 
 std::vector<ConfigField> pipeline_fields() {
   using C = RunConfig;
@@ -54,6 +91,11 @@ std::vector<ConfigField> pipeline_fields() {
        &C::recompute_weights, true},
       {"placement", "auto (by measured cost), round_robin, blocks, or the device index of every stage, such as 0,0,1,1",
        &C::placement, false},
+      {"replicas",
+       "how many devices each stage has, such as 2,1,1, in the order of devices: they take its micro-batches in turn "
+       "and "
+       "add their gradients; empty: one each. Schedules auto and one_f_one_b",
+       &C::replicas, true},
       {"bp_gpu_list", "bp: a device for each stage, such as cuda:0,cuda:0,cuda:1; goes before devices and placement",
        &C::bp_gpu_list, false},
       {"al_gpu_list", "al, scpl: the same", &C::al_gpu_list, false},
@@ -71,6 +113,7 @@ RunConfig with_weights_rule(RunConfig c) {
 void check_pipeline(const RunConfig& c) {
   if (c.recompute_weights != "forward" && c.recompute_weights != "backward")
     throw ConfigError(str("recompute_weights='", c.recompute_weights, "': expected forward or backward"));
+  check_replicas(c);
   if (c.weights == "synchronous") return;
   if (!is_asynchronous(c.weights)) {
     std::string names = "synchronous";
@@ -83,6 +126,7 @@ void check_pipeline(const RunConfig& c) {
   if (c.clip_grad > 0)
     throw ConfigError(str("weights=", c.weights, " with clip_grad=", c.clip_grad,
                           ": the stages of an asynchronous step have no common norm"));
+  expect_one_instance(c);
 }
 
 }  // namespace sluice

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <numeric>
 
+#include "apps/config_parts.h"
 #include "apps/median.h"
 #include "apps/schedule_file.h"
 #include "pipeline/partition.h"
@@ -50,9 +52,31 @@ Placement placement_in_file(const RunConfig& c, int stages, int devices) {
   return p;
 }
 
+Placement place_replicas(const RunConfig& c, const std::vector<int>& workers_of, int stages, int devices) {
+  if (int(workers_of.size()) != stages)
+    throw ConfigError(str("replicas=", c.replicas, " names ", workers_of.size(), " stages; ", c.model, " with rule ",
+                          c.rule, " has ", stages));
+  if (const int needed = std::accumulate(workers_of.begin(), workers_of.end(), 0); needed != devices)
+    throw ConfigError(
+        str("replicas=", c.replicas, " needs ", needed, " devices; devices=", c.devices, " has ", devices));
+  Placement p = side_by_side(workers_of).placement;
+  p.resize(size_t(stages));
+  return p;
+}
+
+std::string schedule_name(const RunConfig& c, bool error_crosses, int devices) {
+  if (c.schedule != "auto") return c.schedule;
+  if (!error_crosses) return devices == 1 ? "associated" : "associated_streaming";
+  if (c.weights != "synchronous") return "async_1f1b";
+  if (devices == 1) return "one_device";
+  return c.micro_batches == 1 ? "naive_split" : "one_f_one_b";
+}
+
 }  // namespace
 
 Placement place(const RunConfig& c, const TrainingData& data, int stages, int devices, bool error_crosses) {
+  if (const std::vector<int> workers_of = workers_of_stages(c); !workers_of.empty())
+    return place_replicas(c, workers_of, stages, devices);
   const bool spreads = c.placement == "round_robin" || c.placement == "blocks";
   if (c.placement != "auto" && !spreads) {
     const Placement p = parse_placement(c.placement);
@@ -76,12 +100,16 @@ Placement place(const RunConfig& c, const TrainingData& data, int stages, int de
   return partition(measure_stage_costs(c, data), devices, error_crosses).placement;
 }
 
-std::string schedule_name(const RunConfig& c, bool error_crosses, int devices) {
-  if (c.schedule != "auto") return c.schedule;
-  if (!error_crosses) return devices == 1 ? "associated" : "associated_streaming";
-  if (c.weights != "synchronous") return "async_1f1b";
-  if (devices == 1) return "one_device";
-  return c.micro_batches == 1 ? "naive_split" : "one_f_one_b";
+Arrangement arrange(const RunConfig& c, const Placement& placement, bool error_crosses, int devices) {
+  if (const std::vector<int> workers_of = workers_of_stages(c); !workers_of.empty()) {
+    const InstancePlacement all = side_by_side(workers_of);
+    return {all, with_recompute(c, one_f_one_b_side_by_side(workers_of, int(c.micro_batches)), all.stage_of), ""};
+  }
+  const std::string name = schedule_name(c, error_crosses, devices);
+  InstancePlacement all{placement, {}};
+  if (!is_schedule_file(name))
+    if (const auto spread_out = find_schedule(name).spread; spread_out != nullptr) all = spread_out(placement);
+  return {all, with_recompute(c, compute_plan(c, name, all.placement), all.stage_of), name};
 }
 
 std::vector<double> stage_costs(const Trace& trace, int stages) {

@@ -17,6 +17,7 @@
 #include "apps/timeline_svg.h"
 #include "engine/error.h"
 #include "pipeline/graph_partition.h"
+#include "pipeline/schedules.h"
 #include "pipeline/transfers.h"
 
 namespace sluice {
@@ -147,9 +148,19 @@ std::vector<UnitCosts> measure_all(const RunConfig& config, const TrainingData& 
   return units;
 }
 
+void expect_one_device_a_stage(const RunConfig& c) {
+  bool several = !c.replicas.empty();
+  for (const PlanSchedule& s : schedules()) several |= s.spread != nullptr && c.schedule == s.name;
+  if (several)
+    throw ConfigError(str("plan: schedule=", c.schedule, ", replicas='", c.replicas,
+                          "': plans that it makes give each stage one device, expected neither replicas nor a "
+                          "bidirectional schedule"));
+}
+
 void plan(const PlanOptions& o) {
   const RunConfig config = with_devices(with_network_defaults(o.config->resolve()));
   check_config(config);
+  expect_one_device_a_stage(config);
   const ModelEntry& model = find_model(config);
   const std::vector<Device> devices = parse_devices(config.devices);
   const TrainingData data = load_data(config);

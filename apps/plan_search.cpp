@@ -131,6 +131,7 @@ class PlanSearch {
     for (const PlanSchedule& s : schedules()) {
       if (s.error_crosses != request_.rule->error_crosses || s.synchronous != request_.rule->synchronous) continue;
       if (request_.schedule != "auto" && request_.schedule != s.name) continue;
+      if (s.spread != nullptr) continue;  // plans here have one instance of each stage
       try {
         Plan plan = s.make_for != nullptr ? s.make_for(placement, int(units_.mbs), stages.costs)
                                           : s.make(placement, int(units_.mbs));

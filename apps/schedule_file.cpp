@@ -29,20 +29,6 @@ std::string listed(const Placement& placement) {
   return text;
 }
 
-Plan with_recompute(const RunConfig& c, const Plan& plan) {
-  std::vector<int> stages;
-  const int count = int(placement_of(plan).size());
-  for (int s = 0; c.recompute == "all" && s < count; ++s) stages.push_back(s);
-  for (const std::string& item : c.recompute == "all" ? std::vector<std::string>{} : list_items(c.recompute)) {
-    int stage = 0;
-    const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), stage);
-    if (error != std::errc() || end != item.data() + item.size() || stage < 0 || stage >= count)
-      throw ConfigError(str("recompute=", c.recompute, ": expected all, or numbers of stages from 0 to ", count - 1));
-    stages.push_back(stage);
-  }
-  return add_recompute(plan, stages);
-}
-
 }  // namespace
 
 bool is_schedule_file(const std::string& schedule) { return schedule.ends_with(".txt") || schedule.ends_with(".json"); }
@@ -57,8 +43,7 @@ Plan read_schedule(const std::string& path) {
 }
 
 Plan compute_plan(const RunConfig& c, const std::string& schedule, const Placement& placement) {
-  if (!is_schedule_file(schedule))
-    return with_recompute(c, find_schedule(schedule).make(placement, int(c.micro_batches)));
+  if (!is_schedule_file(schedule)) return find_schedule(schedule).make(placement, int(c.micro_batches));
   Plan plan = read_schedule(schedule);
   Placement own;
   try {
@@ -72,7 +57,26 @@ Plan compute_plan(const RunConfig& c, const std::string& schedule, const Placeme
   if (plan[0].mbs_per_period != c.micro_batches)
     throw ConfigError(str("schedule=", schedule, ": a step of ", plan[0].mbs_per_period,
                           " micro-batches; micro_batches=", c.micro_batches));
-  return with_recompute(c, plan);
+  return plan;
+}
+
+Plan with_recompute(const RunConfig& c, const Plan& plan, const std::vector<int>& stage_of) {
+  const int instances = int(placement_of(plan).size());
+  const auto stage = [&](int i) { return stage_of.empty() ? i : stage_of[size_t(i)]; };
+  int count = 0;
+  for (int i = 0; i < instances; ++i) count = std::max(count, stage(i) + 1);
+  std::vector<bool> named(size_t(count), c.recompute == "all");
+  for (const std::string& item : c.recompute == "all" ? std::vector<std::string>{} : list_items(c.recompute)) {
+    int s = 0;
+    const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), s);
+    if (error != std::errc() || end != item.data() + item.size() || s < 0 || s >= count)
+      throw ConfigError(str("recompute=", c.recompute, ": expected all, or numbers of stages from 0 to ", count - 1));
+    named[size_t(s)] = true;
+  }
+  std::vector<int> recomputed;
+  for (int i = 0; i < instances; ++i)
+    if (named[size_t(stage(i))]) recomputed.push_back(i);
+  return add_recompute(plan, recomputed);
 }
 
 void keep_schedule(RunConfig& c) {

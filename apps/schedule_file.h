@@ -21,6 +21,10 @@ Plan read_schedule(const std::string& path);
 /// another number of micro-batches.
 Plan compute_plan(const RunConfig& config, const std::string& schedule, const Placement& placement);
 
+/// The plan with the recomputations that are configured. `stage_of`: the stage of each instance, empty where these are
+/// the plan's numbers. Throws ConfigError for a stage that is not there.
+Plan with_recompute(const RunConfig& config, const Plan& plan, const std::vector<int>& stage_of);
+
 /// Copies the schedule's file, if it is one, into the run directory, if there is one, and names the copy: so the run
 /// can be resumed and evaluated when the file is gone.
 void keep_schedule(RunConfig& config);

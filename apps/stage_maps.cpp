@@ -114,6 +114,25 @@ StageMaps read_stage_maps(const std::string& text, const std::string& where) {
   return maps;
 }
 
+namespace {
+
+/// Replicas lie on the devices in order.
+RunConfig with_replicas(RunConfig c, const StageMaps& maps, const std::string& where) {
+  c.replicas.clear();
+  int next = 0;
+  for (const std::vector<int>& ranks : maps.ranks) {
+    c.replicas += str(c.replicas.empty() ? "" : ",", ranks.size());
+    for (const int rank : ranks)
+      if (rank != next++)
+        throw ConfigError(str(where, ": ", kRanks, " has rank ", rank, " in the place of ", next - 1,
+                              ", expected ascending ranks where a stage has several"));
+  }
+  c.placement = "auto";
+  return c;
+}
+
+}  // namespace
+
 RunConfig with_stage_maps(RunConfig c, const StageMaps& maps, int units, const std::string& where) {
   const int stages = int(maps.ranks.size());
   const auto devices = int(parse_devices(c.devices).size());
@@ -134,15 +153,12 @@ RunConfig with_stage_maps(RunConfig c, const StageMaps& maps, int units, const s
       c.cuts += str(c.cuts.empty() ? "" : ",", u);
   c.placement.clear();
   for (int s = 0; s < stages; ++s) {
-    if (maps.ranks[size_t(s)].size() > 1)
-      throw ConfigError(str(where, ": ", kRanks, ": stage ", s, " has ", maps.ranks[size_t(s)].size(),
-                            " ranks; replicas of a stage can be planned, but not run"));
     if (!maps.depth.empty() && maps.depth[size_t(s)] != stages - 1 - s)
       throw ConfigError(str(where, ": ", kDepth, ": stage ", s, " is ", maps.depth[size_t(s)], " ahead, expected ",
                             stages - 1 - s, " of ", stages, " stages without replicas"));
     c.placement += str(s == 0 ? "" : ",", maps.ranks[size_t(s)][0]);
   }
-  return c;
+  return ranks == stages ? c : with_replicas(std::move(c), maps, where);
 }
 
 }  // namespace sluice

@@ -25,9 +25,10 @@ bool is_stage_maps(const std::string& text);
 /// that are not 0 to n - 1, a depth that is missing or negative.
 StageMaps read_stage_maps(const std::string& text, const std::string& where);
 
-/// The configuration with these cuts, one device for each stage. `units`: of the network; the loss may count as a
-/// module of its own. Throws ConfigError where modules or ranks do not fit the network or the devices, where a stage
-/// has replicas, or where the depth is another one than the schedule's.
+/// The configuration with these cuts and a device for each stage, or with replicas where a stage has several ranks.
+/// `units`: of the network; the loss may count as a module of its own. Throws ConfigError where modules or ranks do not
+/// fit the network or the devices, where replicas are not in the order of ranks, or where the depth is another one than
+/// that of as many stages without replicas.
 RunConfig with_stage_maps(RunConfig config, const StageMaps& maps, int units, const std::string& where);
 
 }  // namespace sluice

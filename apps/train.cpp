@@ -41,8 +41,11 @@ void install_stop_handler() {
 std::string describe(const Training& t) {
   const RunConfig& c = t.config();
   std::string stages;
-  for (size_t i = 0; i < t.placement().size(); ++i)
-    stages += fmt::format("{}{} on {}", i ? ", " : "", i, t.devices()[size_t(t.placement()[i])].text());
+  for (int i = 0; i < int(t.placement().size()); ++i) {
+    stages += fmt::format("{}{} on ", i ? ", " : "", i);
+    const std::vector<int> lies_on = t.devices_of(i);
+    for (size_t k = 0; k < lies_on.size(); ++k) stages += (k ? " and " : "") + t.devices()[size_t(lies_on[k])].text();
+  }
   const std::string batch = c.batch_tokens > 0 ? fmt::format("of {} tokens", c.batch_tokens) : std::to_string(c.batch);
   return fmt::format("{} with {} on {}, width {}, batch {} in {} parts, {} steps an epoch\nstages: {}", c.model, c.rule,
                      c.data, c.width, batch, c.micro_batches, t.steps_per_epoch(), stages);

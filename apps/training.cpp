@@ -95,16 +95,18 @@ Training::Training(RunConfig config, TrainingData data, const Ranks& ranks)
   steps_per_epoch_ = loader_->per_epoch() / config_.micro_batches;
   if (steps_per_epoch_ == 0)
     throw ConfigError(str("batch=", config_.batch, ": the training set has only ", loader_->size(), " samples"));
-  const std::string schedule = schedule_name(config_, rule.error_crosses, int(devices_.size()));
-  const Plan plan = compute_plan(config_, schedule, placement_);
+  const Arrangement a = arrange(config_, placement_, rule.error_crosses, int(devices_.size()));
+  if (ranks_.many() && !a.all.stage_of.empty())
+    throw ConfigError(str("schedule=", config_.schedule, ", replicas='", config_.replicas, "': ", ranks_.count(),
+                          " processes, expected one where stages lie on several devices"));
   try {
     std::vector<StagePorts> ports;
-    std::vector<StagePtr> own = make_stages(model, rule.error_crosses, ports);
-    pipeline_ =
-        make_pipeline(std::move(own), ports, rule, plan,
-                      {.recompute = config_.recompute_weights == "backward" ? Pass::kBackward : Pass::kForward});
+    std::vector<StagePtr> own = make_stages(model, rule.error_crosses, a.all, ports);
+    pipeline_ = make_pipeline(std::move(own), ports, rule, a.plan,
+                              {.recompute = config_.recompute_weights == "backward" ? Pass::kBackward : Pass::kForward,
+                               .stage_of = a.all.stage_of});
   } catch (const ScheduleError& e) {
-    throw in_schedule(schedule, e);
+    throw in_schedule(a.schedule, e);
   }
   if (!config_.word_vec.empty()) set_word_vectors();
 }
@@ -140,15 +142,17 @@ void Training::set_word_vectors() {
   if (!is_here(0)) return;
   const WordVectors vectors = read_word_vectors(word_vector_file(config_), *data_.vocabulary,
                                                 {.seed = uint64_t(config_.seed), .faithful = config_.faithful});
-  Stage& first = *pipeline_.stages[0];
+  const Stage& first = *pipeline_.stages[0];
   for (size_t i = 0; i < first.arena.specs().size(); ++i) {
     const ParamSpec& spec = first.arena.specs()[i];
     if (!spec.path.ends_with("embedding.weight")) continue;
     if (spec.shape != Shape{data_.vocabulary->size(), vectors.dim})
       throw ConfigError(str("word_vec=", config_.word_vec, ": ", data_.vocabulary->size(), " words of width ",
                             vectors.dim, ", the embedding has shape ", spec.shape.text(), "; set embedding_dim"));
-    first.arena.values().flat_view(first.arena.offset(int(i)), spec.shape).assign<float>(first.stream, vectors.values);
-    first.arena.bump_version();
+    for (Stage* s : pipeline_.instances_of(0)) {
+      s->arena.values().flat_view(first.arena.offset(int(i)), spec.shape).assign<float>(s->stream, vectors.values);
+      s->arena.bump_version();
+    }
     return;
   }
   throw ConfigError(str("word_vec=", config_.word_vec, ": model=", config_.model, " has no embedding"));
@@ -160,7 +164,7 @@ std::vector<StageNet> Training::make_nets(const ModelEntry& model) const {
   return nets;
 }
 
-std::vector<StagePtr> Training::make_stages(const ModelEntry& model, bool error_crosses,
+std::vector<StagePtr> Training::make_stages(const ModelEntry& model, bool error_crosses, const InstancePlacement& all,
                                             std::vector<StagePorts>& ports) {
   const bool clips = config_.clip_grad > 0;
   if (clips && error_crosses && devices_.size() > 1)
@@ -170,11 +174,14 @@ std::vector<StagePtr> Training::make_stages(const ModelEntry& model, bool error_
   std::shared_ptr<GradientClip> clip;
   std::vector<StageNet> nets = make_nets(model);
   weighted_ = reads_weights(*nets.back().body);
-  for (size_t i = 0; i < nets.size(); ++i) {
-    ports.push_back({nets[i].body->in_ports(), nets[i].body->out_ports()});
-    if (!is_here(i)) {
-      for (const ParamSpec& s : nets[i].init.params()) elsewhere_.insert(s.path);
-      for (const ParamSpec& s : nets[i].init.buffers()) elsewhere_.insert(s.path);
+  for (size_t i = 0; i < all.placement.size(); ++i) {
+    const size_t stage = all.stage_of.empty() ? i : size_t(all.stage_of[i]);
+    if (nets[stage].body == nullptr) nets = make_nets(model);  // taken by an instance before
+    const StageNet& net = nets[stage];
+    ports.push_back({net.body->in_ports(), net.body->out_ports()});
+    if (!is_here(stage)) {
+      for (const ParamSpec& s : net.init.params()) elsewhere_.insert(s.path);
+      for (const ParamSpec& s : net.init.buffers()) elsewhere_.insert(s.path);
       stages.push_back(nullptr);
       continue;
     }
@@ -183,9 +190,9 @@ std::vector<StagePtr> Training::make_stages(const ModelEntry& model, bool error_
       if (!clip || !error_crosses) clip = std::make_shared<GradientClip>(float(config_.clip_grad));
       optimizer = std::make_unique<ClippedOptimizer>(std::move(optimizer), clip);
     }
-    stages.push_back(std::make_unique<Stage>(std::move(nets[i]), streams_[ranks_.many() ? 0 : size_t(placement_[i])],
-                                             uint64_t(config_.seed), std::move(optimizer),
-                                             settings_of(config_, steps_per_epoch_)));
+    stages.push_back(
+        std::make_unique<Stage>(std::move(nets[stage]), streams_[ranks_.many() ? 0 : size_t(all.placement[i])],
+                                uint64_t(config_.seed), std::move(optimizer), settings_of(config_, steps_per_epoch_)));
     if (clips) clip->add(stages.back()->arena);
   }
   return stages;
@@ -196,7 +203,7 @@ RunResult Training::run(const Stretch& stretch) {
   set_modes();
   size_t with_losses = 0;
   for (const StageMode m : modes_) with_losses += m == StageMode::kTrain;
-  StepCollector collector(pipeline_.stages.size(), local ? with_losses : 1, stretch.on_step);
+  StepCollector collector(modes_.size(), local ? with_losses : 1, stretch.on_step);
   RunOptions options;
   options.steps = stretch.steps;
   options.first_step = step_;
@@ -235,9 +242,15 @@ std::vector<std::vector<float>> Training::indicators() const {
   return all;
 }
 
+std::vector<int> Training::devices_of(int stage) const {
+  std::vector<int> all{pipeline_.report.placement[size_t(stage)]};
+  for (const int i : pipeline_.wiring.instances.replicas(stage)) all.push_back(pipeline_.report.placement[size_t(i)]);
+  return all;
+}
+
 /// How many stages train at the step that comes next, or have trained: each gets the same share of the epochs.
 size_t Training::active_stages() const {
-  const int64_t stages = int64_t(pipeline_.stages.size());
+  const int64_t stages = int64_t(placement_.size());
   if (config_.accumulate == "none") return size_t(stages);
   return size_t(std::min(stages, 1 + step_ / steps_per_epoch_ * stages / config_.epochs));
 }
@@ -248,7 +261,8 @@ void Training::set_modes() {
     modes_[i] = i >= active                                       ? StageMode::kIdle
                 : config_.accumulate == "fixed" && i + 1 < active ? StageMode::kFrozen
                                                                   : StageMode::kTrain;
-    if (is_here(i)) pipeline_.stages[i]->mode = modes_[i];
+    if (is_here(i))
+      for (Stage* s : pipeline_.instances_of(int(i))) s->mode = modes_[i];
   }
 }
 
@@ -299,14 +313,14 @@ Evaluation Training::evaluate_exit(size_t exit) { return evaluate_on(*test_loade
 
 Evaluation Training::evaluate_on(Loader& loader, size_t exit) {
   loader.seek(0);
-  if (!ranks_.many()) return sluice::evaluate(pipeline_.stages, feed_from(loader), loader.per_epoch(), exit);
+  if (!ranks_.many()) return sluice::evaluate(pipeline_.firsts(), feed_from(loader), loader.per_epoch(), exit);
   const Spread spread{*ranks_.peers(), placement_, pipeline_.ports, weighted_};
   return sluice::evaluate(pipeline_.stages, spread, feed_from(loader), loader.per_epoch(), exit);
 }
 
 AdaptiveResult Training::evaluate_adaptively(double threshold, Confidence by) {
   test_loader_->seek(0);
-  return infer_adaptively(pipeline_.stages, feed_from(*test_loader_), test_loader_->per_epoch(),
+  return infer_adaptively(pipeline_.firsts(), feed_from(*test_loader_), test_loader_->per_epoch(),
                           {.threshold = threshold, .by = by, .logits = !config_.faithful});
 }
 
@@ -325,7 +339,7 @@ std::vector<std::vector<int32_t>> Training::translate(const std::vector<std::vec
     const size_t end = std::min(begin + rows, order.size());
     std::vector<std::vector<int32_t>> some;
     for (size_t i = begin; i < end; ++i) some.push_back(sources[order[i]]);
-    std::vector<std::vector<int32_t>> found = beam_search(pipeline_.stages, some, options);
+    std::vector<std::vector<int32_t>> found = beam_search(pipeline_.firsts(), some, options);
     for (size_t i = begin; i < end; ++i) all[order[i]] = std::move(found[i - begin]);
     done(int64_t(end));
   }
@@ -334,7 +348,7 @@ std::vector<std::vector<int32_t>> Training::translate(const std::vector<std::vec
 
 std::vector<CodeHealth> Training::label_health() const {
   if (config_.rule != "al" || ranks_.many()) return {};
-  return code_health(pipeline_.stages, data_.train->classes());
+  return code_health(pipeline_.firsts(), data_.train->classes());
 }
 
 int64_t Training::total_steps() const {

@@ -16,6 +16,7 @@
 #include "pipeline/code_health.h"
 #include "pipeline/evaluate.h"
 #include "pipeline/executor.h"
+#include "pipeline/schedules.h"
 #include "pipeline/simulate.h"
 #include "pipeline/trace.h"
 
@@ -86,7 +87,8 @@ class Training {
   }
   int64_t total_steps() const;
   const std::vector<Device>& devices() const { return devices_; }
-  const Placement& placement() const { return placement_; }
+  const Placement& placement() const { return placement_; }  // of each stage's first instance
+  std::vector<int> devices_of(int stage) const;              // of all of its instances
   int cores() const;
 
   /// How the stages hang together, and which plan they run.
@@ -107,7 +109,8 @@ class Training {
 
  private:
   std::vector<StageNet> make_nets(const ModelEntry& model) const;
-  std::vector<StagePtr> make_stages(const ModelEntry& model, bool error_crosses, std::vector<StagePorts>& ports);
+  std::vector<StagePtr> make_stages(const ModelEntry& model, bool error_crosses, const InstancePlacement& all,
+                                    std::vector<StagePorts>& ports);
   Placement agreed_placement(int stages, bool error_crosses) const;
   std::vector<Stream> make_streams() const;
   std::unique_ptr<Loader> training_loader(int readers) const;

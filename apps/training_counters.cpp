@@ -27,7 +27,7 @@ std::vector<WorkerBytes> Training::expected_memory() {
   CostModel costs{};
   costs.edges = count.edges;
   costs.bytes = count.bytes;
-  return simulate(pipeline_.report, costs).bytes;
+  return simulate(pipeline_.report, between(pipeline_.wiring.instances, costs)).bytes;
 }
 std::vector<int64_t> Training::device_peaks() const {
   std::vector<int64_t> peaks;

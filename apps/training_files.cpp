@@ -1,4 +1,5 @@
 // Checkpoints of a training run: arenas of all stages, the configuration and the position, in one file.
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
@@ -10,11 +11,15 @@
 namespace sluice {
 namespace {
 
-/// Of the stages that are here.
-std::vector<CheckpointPart> parts_of(const std::vector<StagePtr>& stages) {
+/// One instance of every stage that is here: the one of that number, or the last where a stage has fewer.
+std::vector<CheckpointPart> parts_of(const Pipeline& p, size_t number) {
   std::vector<CheckpointPart> parts;
-  for (const StagePtr& s : stages)
-    if (s) parts.push_back({s->arena, s->stream, s->optimizer->state_names()});
+  for (int i = 0; i < int(p.firsts().size()); ++i) {
+    const std::vector<Stage*> all = p.instances_of(i);
+    if (all[0] == nullptr) continue;
+    Stage& s = *all[std::min(number, all.size() - 1)];
+    parts.push_back({s.arena, s.stream, s.optimizer->state_names()});
+  }
   return parts;
 }
 
@@ -57,7 +62,7 @@ const std::string& metadata(const TensorFile& file, const std::string& key, cons
 }  // namespace
 
 void Training::save(const std::string& path) const {
-  TensorFile file = make_checkpoint(parts_of(pipeline_.stages));
+  TensorFile file = make_checkpoint(parts_of(pipeline_, 0));
   if (ranks_.many()) gather_arrays(*ranks_.peers(), file);
   if (!ranks_.leads()) return;
   file.metadata["config"] = to_json(config_);
@@ -75,7 +80,9 @@ void Training::load(const std::string& path) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), step);
   if (error != std::errc() || end != text.data() + text.size() || step < 0)
     throw DataError(str(path, ": step '", text, "' in its metadata, expected a whole number"));
-  load_checkpoint(file, path, parts_of(pipeline_.stages), elsewhere_);
+  size_t instances = 1;
+  for (size_t i = 0; i < placement_.size(); ++i) instances = std::max(instances, pipeline_.instances_of(int(i)).size());
+  for (size_t k = 0; k < instances; ++k) load_checkpoint(file, path, parts_of(pipeline_, k), elsewhere_);
   step_ = step;
   set_modes();
 }

@@ -109,8 +109,9 @@ void Loader::queue_fill(int64_t mb) {
 
 Batch Loader::fetch(int64_t mb) {
   const std::lock_guard lock(mutex_);
-  if (mb > next_)
-    throw ConfigError(str("loader: micro-batch ", mb, " skips some, expected at most ", next_, "; seek() first"));
+  if (mb >= next_ + options_.depth)  // readers may be that far apart
+    throw ConfigError(
+        str("loader: micro-batch ", mb, " skips some, expected less than ", next_ + options_.depth, "; seek() first"));
   int64_t last = mb + options_.depth - 1;
   if (!options_.training) last = std::min(last, (mb / per_epoch_ + 1) * per_epoch_ - 1);  // a pass ends
   for (; next_ <= last; ++next_) queue_fill(next_);

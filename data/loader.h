@@ -57,7 +57,8 @@ class Loader {
   /// Samples of an epoch, a last partial micro-batch included.
   int64_t size() const { return options_.samples.empty() ? dataset_->size() : int64_t(options_.samples.size()); }
   /// Micro-batch `mb`. Queues what is not yet filled up to mb + depth - 1 and returns without waiting. Each reader asks
-  /// for one after another. Throws ConfigError when `mb` was already fetched by all readers or skips some.
+  /// for its own in ascending order. Throws ConfigError when `mb` was already fetched by all readers, or is `depth` or
+  /// more ahead of what is filled.
   Batch fetch(int64_t mb);
   /// Starts over at `mb`: after a resume, or for another pass of evaluation.
   void seek(int64_t mb);

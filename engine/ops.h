@@ -241,7 +241,8 @@ Tensor transpose_ids(Ctx& c, const Tensor& ids);
 Tensor gather_rows(Ctx& c, const Tensor& table, const Tensor& ids);
 /// Count of rows whose largest logit (first of equals) is the label -> [1] f32.
 Tensor correct_count(Ctx& c, const Tensor& logits, const Tensor& labels);
-/// finite [1] i32 &= every element of losses [n] f32 is a finite number. No gradient; updates read the flag.
+/// finite [1] i32 &= every element of losses [n] f32 is a finite number; of flags, [n] i32: none is 0. No gradient;
+/// updates read the flag.
 void flag_non_finite(const Stream& s, const Tensor& losses, const Tensor& finite);
 
 }  // namespace sluice

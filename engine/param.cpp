@@ -6,6 +6,7 @@
 
 #include "engine/launch.h"
 #include "engine/rng.h"
+#include "kernels/add.h"
 #include "kernels/common/step_scalars.h"
 #include "kernels/fill.h"
 
@@ -173,6 +174,17 @@ void Arena::finish_grads(const Stream& s) {
   for (size_t i = 0; i < specs_.size(); ++i)
     if (!written_[i])
       launch(kernels::FillConstant{.y = grads_.flat_view(offsets_[i], specs_[i].shape).ref(), .value = 0.0f}, s);
+  written_.assign(specs_.size(), true);
+}
+
+void Arena::add_grads(const Stream& s, const Tensor& others) {
+  finish_grads(s);
+  launch(kernels::Add{.a = grads_.cref(), .b = others.cref(), .y = grads_.ref()}, s);
+}
+
+void Arena::set_grads(const Stream& s, const Tensor& others) {
+  copy(s, others, grads_);
+  written_.assign(specs_.size(), true);
 }
 
 Tensor Arena::state(const Stream& s, int k) {

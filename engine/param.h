@@ -145,6 +145,10 @@ class Arena {
   GradSlot grad(const Param& p);
   /// Queues zeroes for gradients that nobody wrote since the last begin_step(), so that an update reads no stale ones.
   void finish_grads(const Stream& s);
+  /// Queues the sum of the gradients and those of an arena of the same layout, whose grads() `others` are; or those
+  /// alone. Finished gradients, both times.
+  void add_grads(const Stream& s, const Tensor& others);
+  void set_grads(const Stream& s, const Tensor& others);
   void begin_step();
 
   Tensor values() const { return values_; }

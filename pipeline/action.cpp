@@ -34,7 +34,7 @@ bool read_number(const std::string& word, size_t& at, int64_t& value) {
 }
 
 Action parse_action(const std::string& word, int line) {
-  static constexpr char kKinds[] = "FRBWDUsraw";
+  static constexpr char kKinds[] = "FRBWDGUsraw";
   if (word.empty() || std::string(kKinds).find(word[0]) == std::string::npos) bad_word(line, word);
   const Do what = Do(word[0]);
   size_t at = 1;

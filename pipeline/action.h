@@ -15,7 +15,8 @@ enum class Do : char {
   kBackwardInput = 'B',   // the input gradients; kBackwardWeight of the same micro-batch must follow
   kBackwardWeight = 'W',  // the weight gradients
   kBackward = 'D',        // both, node by node
-  kUpdate = 'U',          // ends a step of its stage; mb is the first micro-batch of that step
+  kReduceGrad = 'G',      // of an instance of a replicated stage: its gradients become the sum of all instances'
+  kUpdate = 'U',          // ends a step of its stage; mb is the first micro-batch of that step, of kReduceGrad too
   kSend = 's',
   kRecv = 'r',
   // A meeting: behind its kAwait nothing runs on any device before what all workers queued before their kArrive.
@@ -25,7 +26,8 @@ enum class Do : char {
 
 /// One thing that a worker does. A worker arrives and awaits in the name of any of its stages; `view` tells the
 /// meetings of a step apart. `peer`, of sends and receives, is the other stage: a parcel to a later stage holds
-/// activations, one to an earlier stage holds gradients.
+/// activations, one to an earlier stage holds their gradients, one to another instance of its own stage holds those of
+/// the weights. Where stages have several instances, these are what `stage` and `peer` number.
 struct Action {
   Do what = Do::kForward;
   int16_t stage = 0;
@@ -73,7 +75,7 @@ int64_t mbs_outside_period(const Program& program);
 /// later micro-batches: actions depend on none but those of their own or an earlier one.
 std::vector<Action> unroll(const Program& program, int64_t mbs);
 
-/// "F0.3", "D1.2", "s0.3>1" (to stage 1), "r1.3<0" (from stage 0), "U0"; view 1: "F0.3v1".
+/// "F0.3", "D1.2", "s0.3>1" (to stage 1), "r1.3<0" (from stage 0), "G4.0", "U0"; view 1: "F0.3v1".
 std::string to_text(const Action& a);
 /// Actions joined by blanks.
 std::string to_text(const std::vector<Action>& actions);

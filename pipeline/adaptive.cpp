@@ -16,7 +16,7 @@ using Clock = std::chrono::steady_clock;
 
 class AdaptiveBatch {
  public:
-  AdaptiveBatch(const std::vector<StagePtr>& stages, InferenceBatch batch)
+  AdaptiveBatch(Stages stages, InferenceBatch batch)
       : stages_(stages),
         x_(std::move(batch.x)),
         labels_(batch.labels.to_vector<int32_t>(stages[0]->stream)),
@@ -63,7 +63,7 @@ class AdaptiveBatch {
     for (size_t i = 0; i < x_.size(); ++i) x_[i] = {select_rows(c, x_[i].value, index, ports[i].batch_axis)};
   }
 
-  const std::vector<StagePtr>& stages_;
+  const Stages stages_;
   Bundle x_;
   std::vector<int32_t> labels_;  // of the samples that are left
   Clock::time_point begin_;
@@ -107,8 +107,7 @@ std::vector<double> confidence(const std::vector<float>& outputs, int64_t classe
   return sure;
 }
 
-AdaptiveResult infer_adaptively(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches,
-                                const AdaptiveOptions& options) {
+AdaptiveResult infer_adaptively(Stages stages, const Feed& feed, int64_t batches, const AdaptiveOptions& options) {
   if (std::isnan(options.threshold)) throw ConfigError("adaptive inference: the threshold is not a number");
   AdaptiveResult result;
   result.exits.resize(stages.size());

@@ -43,7 +43,6 @@ std::vector<double> confidence(const std::vector<float>& outputs, int64_t classe
 /// are compacted into a smaller batch and go on; the last stage takes all. The host waits for every stage's outputs,
 /// since the next batch's size depends on them. Newest weights, no tape, training = false. Throws ConfigError for a
 /// threshold that is not a number.
-AdaptiveResult infer_adaptively(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches,
-                                const AdaptiveOptions& options);
+AdaptiveResult infer_adaptively(Stages stages, const Feed& feed, int64_t batches, const AdaptiveOptions& options);
 
 }  // namespace sluice

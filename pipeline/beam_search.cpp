@@ -50,7 +50,7 @@ Padded padded(const std::vector<std::vector<int32_t>>& rows) {
 /// The network as a search sees it: sources in, then log probabilities of what comes next.
 class Translator {
  public:
-  Translator(const std::vector<StagePtr>& stages, bool attends) : stages_(stages), attends_(attends) {
+  Translator(Stages stages, bool attends) : stages_(stages), attends_(attends) {
     while (decoder_ < stages.size() && has_port(stages[decoder_]->body->out_ports(), "target")) ++decoder_;
     if (decoder_ == 0 || decoder_ == stages.size())
       throw ConfigError("beam search: no stage takes 'target' and decodes it, expected an encoder-decoder network");
@@ -125,7 +125,7 @@ class Translator {
     Stream stream;
   };
 
-  const std::vector<StagePtr>& stages_;
+  const Stages stages_;
   const bool attends_;                               // whether attention is asked for
   size_t decoder_ = 0;                               // the first stage that does not hand the target on
   Bundle encoded_;                                   // what that stage takes
@@ -241,8 +241,7 @@ class BeamSearch {
 
 }  // namespace
 
-std::vector<std::vector<int32_t>> beam_search(const std::vector<StagePtr>& stages,
-                                              const std::vector<std::vector<int32_t>>& sources,
+std::vector<std::vector<int32_t>> beam_search(Stages stages, const std::vector<std::vector<int32_t>>& sources,
                                               const SearchOptions& options) {
   if (options.beam < 1 || options.max_len < 1)
     throw ConfigError(

@@ -24,8 +24,7 @@ struct SearchOptions {
 /// smaller token, and to the sequence that was better before. A source is at least one token. Throws ConfigError for
 /// options out of range, for a source without tokens, for networks without a decoder, and for a coverage penalty where
 /// there is not one additive attention.
-std::vector<std::vector<int32_t>> beam_search(const std::vector<StagePtr>& stages,
-                                              const std::vector<std::vector<int32_t>>& sources,
+std::vector<std::vector<int32_t>> beam_search(Stages stages, const std::vector<std::vector<int32_t>>& sources,
                                               const SearchOptions& options);
 
 }  // namespace sluice

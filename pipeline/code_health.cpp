@@ -36,7 +36,7 @@ double found(const std::vector<float>& outputs, int64_t classes) {
 
 }  // namespace
 
-std::vector<CodeHealth> code_health(const std::vector<StagePtr>& stages, int64_t classes) {
+std::vector<CodeHealth> code_health(Stages stages, int64_t classes) {
   std::vector<CodeHealth> all;
   Ctx first = inference_ctx(*stages[0]);
   Var t{identity(first, classes)};

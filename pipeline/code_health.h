@@ -13,6 +13,6 @@ struct CodeHealth {
 };
 
 /// By stage, with the newest weights. Waits for the stages' streams. Throws ConfigError for stages without label codes.
-std::vector<CodeHealth> code_health(const std::vector<StagePtr>& stages, int64_t classes);
+std::vector<CodeHealth> code_health(Stages stages, int64_t classes);
 
 }  // namespace sluice

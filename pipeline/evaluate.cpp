@@ -21,7 +21,7 @@ constexpr int kSlots = 2;
 class Evaluator {
  public:
   /// `spread`: null where all stages are here.
-  Evaluator(const std::vector<StagePtr>& stages, const Spread* spread, const Feed& feed, size_t exit)
+  Evaluator(Stages stages, const Spread* spread, const Feed& feed, size_t exit)
       : stages_(stages),
         spread_(spread),
         count_(exit == 0 ? stages.size() : exit),
@@ -137,7 +137,7 @@ class Evaluator {
     counts_.pop_front();
   }
 
-  const std::vector<StagePtr>& stages_;
+  const Stages stages_;
   const Spread* const spread_;
   const size_t count_;  // the stages passed through
   const Feed& feed_;
@@ -148,7 +148,7 @@ class Evaluator {
   Evaluation result_;
 };
 
-Evaluation evaluated(Evaluator& e, const std::vector<StagePtr>& stages, int64_t batches) {
+Evaluation evaluated(Evaluator& e, Stages stages, int64_t batches) {
   try {
     return e.run(batches);
   } catch (...) {
@@ -168,13 +168,12 @@ bool reads_weights(const StageBody& last) {
   return std::any_of(ports.begin(), ports.end(), [](const Port& p) { return p.name == "weights"; });
 }
 
-Evaluation evaluate(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches, size_t exit) {
+Evaluation evaluate(Stages stages, const Feed& feed, int64_t batches, size_t exit) {
   Evaluator e(stages, nullptr, feed, exit);
   return evaluated(e, stages, batches);
 }
 
-Evaluation evaluate(const std::vector<StagePtr>& stages, const Spread& spread, const Feed& feed, int64_t batches,
-                    size_t exit) {
+Evaluation evaluate(Stages stages, const Spread& spread, const Feed& feed, int64_t batches, size_t exit) {
   Evaluator e(stages, &spread, feed, exit);
   const Evaluation own = evaluated(e, stages, batches);
   const std::vector<std::string> all = spread.peers.all_gather(Packer().add(own).bytes());

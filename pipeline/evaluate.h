@@ -22,7 +22,7 @@ struct Evaluation {
 /// stage `exit`), head() of the last of them, decode() from it to the first. No tape, training = false. The feed is
 /// asked on behalf of stage 0 for inference_ports(). Batches stream through the devices; the host stays a bounded
 /// number of batches ahead. Throws ConfigError for an exit that is not there.
-Evaluation evaluate(const std::vector<StagePtr>& stages, const Feed& feed, int64_t batches, size_t exit = 0);
+Evaluation evaluate(Stages stages, const Feed& feed, int64_t batches, size_t exit = 0);
 
 /// Whether a network that ends with this stage weighs its labels, as those of sequences do.
 bool reads_weights(const StageBody& last);
@@ -36,7 +36,6 @@ struct Spread {
 };
 /// The same where `stages` is null for those of other processes: all call it, and all get the result. Throws
 /// TransportError with the cause when the processes fail.
-Evaluation evaluate(const std::vector<StagePtr>& stages, const Spread& spread, const Feed& feed, int64_t batches,
-                    size_t exit = 0);
+Evaluation evaluate(Stages stages, const Spread& spread, const Feed& feed, int64_t batches, size_t exit = 0);
 
 }  // namespace sluice

@@ -47,6 +47,22 @@ void expect_here(const Pipeline& p, const Peers* peers) {
   }
 }
 
+void expect_replicas(const Pipeline& p) {
+  if (p.wiring.instances.stage_of.empty()) return;
+  if (!p.wiring.synchronous)
+    throw ScheduleError(str("rule '", p.rule->name, "': stages with replicas, expected a synchronous rule"));
+  for (size_t i = 0; i < p.stages.size(); ++i) {
+    if (!p.stages[i])
+      throw ScheduleError(str("instance ", i, " is in another process, expected stages with replicas in one"));
+    const Stage &one = *p.stages[size_t(p.wiring.instances.stage(int(i)))], &other = *p.stages[i];
+    const std::vector<ParamSpec>&a = one.arena.specs(), &b = other.arena.specs();
+    const auto same = [](const ParamSpec& x, const ParamSpec& y) { return x.path == y.path && x.shape == y.shape; };
+    if (!std::equal(a.begin(), a.end(), b.begin(), b.end(), same))
+      throw ScheduleError(
+          str("instance ", i, ": its parameters are not those of '", one.name, "', which it replicates"));
+  }
+}
+
 /// One run: what is made before the first action and taken down after the last.
 class Session {
  public:
@@ -140,6 +156,18 @@ class Session {
 
 }  // namespace
 
+Stages Pipeline::firsts() const {
+  size_t count = 0;
+  while (count < stages.size() && wiring.instances.is_first(int(count))) ++count;
+  return {stages.data(), count};
+}
+
+std::vector<Stage*> Pipeline::instances_of(int stage) const {
+  std::vector<Stage*> all{stages[size_t(stage)].get()};
+  for (const int i : wiring.instances.replicas(stage)) all.push_back(stages[size_t(i)].get());
+  return all;
+}
+
 Pipeline make_pipeline(std::vector<StagePtr> stages, const LearningRule& rule, const Plan& compute,
                        const PipelineSettings& settings) {
   std::vector<StagePorts> ports;
@@ -152,17 +180,21 @@ Pipeline make_pipeline(std::vector<StagePtr> stages, const std::vector<StagePort
   Pipeline p;
   p.rule = &rule;
   p.stages = std::move(stages);
-  p.ports = ports;
-  p.wiring = {.stages = int(ports.size()),
-              .edges = route(ports),
+  if (placement_of(compute).size() != p.stages.size())
+    throw ScheduleError(str("plan: ", placement_of(compute).size(), " stages, the network has ", p.stages.size()));
+  p.wiring = {.stages = int(p.stages.size()),
+              .edges = {},
               .error_crosses = rule.error_crosses,
               .synchronous = rule.synchronous,
               .forward = rule.forward,
               .backward = rule.backward,
               .recompute = settings.recompute,
               .depth = settings.depth};
-  if (int(placement_of(compute).size()) != p.wiring.stages)
-    throw ScheduleError(str("plan: ", placement_of(compute).size(), " stages, the network has ", ports.size()));
+  if (!settings.stage_of.empty()) p.wiring.instances = share_out(settings.stage_of, compute);
+  expect_instances(p.wiring, p.stages.size());
+  expect_replicas(p);
+  p.ports.assign(ports.begin(), ports.begin() + ptrdiff_t(p.firsts().size()));
+  p.wiring.edges = between(p.wiring.instances, route(p.ports));
   p.plan = add_transfers(compute, p.wiring);
   p.report = validate(p.plan, p.wiring);
   expect_streams(p);

@@ -17,29 +17,37 @@ class Trace;
 
 /// Stages, their rule, and a plan that is sound for them.
 struct Pipeline {
-  std::vector<StagePtr> stages;   // null where another process has them
+  std::vector<StagePtr> stages;   // or instances: first one of each stage, then replicas; null if in another process
   std::vector<StagePorts> ports;  // of all stages
   const LearningRule* rule = nullptr;
   Wiring wiring;
   Plan plan;      // with transfers
   Report report;  // of validate()
+
+  /// The stages, where they have replicas the first instances: their running statistics are the ones that count.
+  Stages firsts() const;
+  /// A stage's first instance and its replicas.
+  std::vector<Stage*> instances_of(int stage) const;
 };
 
 /// What is left to choose of a pipeline.
 struct PipelineSettings {
   int depth = 0;                    // slots of every channel; 0: as many as the plan needs
   Pass recompute = Pass::kForward;  // whose weights recomputations read
+  std::vector<int> stage_of{};      // where the plan's stage numbers are instances, what each computes (see Instances)
 };
 
 /// Routes the stages' ports, adds the transfers and validates. The rule outlives the pipeline. Throws ScheduleError,
-/// also when stages of one worker have different streams, or of two workers the same.
+/// also when stages of one worker have different streams, or of two workers the same, and when instances of a stage
+/// have different parameters.
 Pipeline make_pipeline(std::vector<StagePtr> stages, const LearningRule& rule, const Plan& compute,
                        const PipelineSettings& settings = {});
 /// The same where other processes have some of the stages, which are null: the ports of all are given.
 Pipeline make_pipeline(std::vector<StagePtr> stages, const std::vector<StagePorts>& ports, const LearningRule& rule,
                        const Plan& compute, const PipelineSettings& settings = {});
 
-/// The losses that a stage trained on in one step: sums over micro-batches of losses weighted by 1 / micro-batches.
+/// The losses that a stage trained on in one step: sums over micro-batches of losses weighted by 1 / micro-batches, in
+/// ascending order, with replicas by instance and then over instances.
 struct StepLosses {
   int stage = 0;
   int64_t step = 0;

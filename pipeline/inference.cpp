@@ -72,7 +72,7 @@ Bundle handed_on(const std::vector<Port>& given, const std::vector<Port>& wanted
   return taken;
 }
 
-Var decoded(const std::vector<StagePtr>& stages, size_t k, Var z) {
+Var decoded(Stages stages, size_t k, Var z) {
   for (size_t j = k + 1; j-- > 0;) {
     Stage& s = *stages[j];
     if (j < k) z = {moved(z.value, stages[j + 1]->stream, s.stream)};

@@ -34,6 +34,6 @@ Bundle handed_on(const StageBody& from, const StageBody& to, const Bundle& value
 Bundle handed_on(const std::vector<Port>& given, const std::vector<Port>& wanted, const Bundle& values);
 
 /// z, made by stage k, through decode() of the stages from k to the first, each on its device.
-Var decoded(const std::vector<StagePtr>& stages, size_t k, Var z);
+Var decoded(Stages stages, size_t k, Var z);
 
 }  // namespace sluice

@@ -40,6 +40,9 @@ const std::vector<ScheduleMemory>& schedule_memory() {
       {"zb_v", [](const PipelineShape& p, int) { return at_most_all(p.workers, p); }},
       {"v_half", [](const PipelineShape& p, int) { return at_most_all((p.workers + 2) / 2, p); }},
       {"v_min", [](const PipelineShape& p, int) { return at_most_all((p.workers + 4) / 3, p); }},
+      {"chimera",  // Li and Hoefler, SC 2021: of both directions together
+       [](const PipelineShape& p, int w) { return p.workers / 2 + 1.0 + std::min(w, ahead(p, w)); }},
+      {"dual_pipe", [](const PipelineShape& p, int) { return p.workers + 1.0; }},  // DeepSeek-V3, 2024
       {"associated", one_stage},
       {"associated_streaming", one_stage},
       {"associated_m", all_mbs},

@@ -31,14 +31,23 @@ class Expected {
 
   void check() {
     for (int s = 0; s < int(run_.placement.size()); ++s) {
-      for (int64_t mb = 0; mb < run_.mbs; ++mb) expect_compute(s, mb);
-      for (int64_t mb = 0; mb < run_.mbs; mb += run_.mbs_per_step) expect(act(Do::kUpdate, s, mb));
+      for (int64_t mb = 0; mb < run_.mbs; ++mb)
+        if (wiring_.instances.computes(s, mb)) expect_compute(s, mb);
+      for (int64_t mb = 0; mb < run_.mbs; mb += run_.mbs_per_step) {
+        expect(act(Do::kUpdate, s, mb));
+        expect_sum(s, mb);
+      }
     }
     for (const Edge& e : wiring_.edges)
       if (run_.crosses(e))
-        for (int64_t mb = 0; mb < run_.mbs; ++mb) expect_transfers(e, mb);
+        for (int64_t mb = 0; mb < run_.mbs; ++mb)
+          if (wiring_.carries(e, mb)) expect_transfers(e, mb);
+    const Spot* extra = nullptr;  // the first of its worker
     for (const auto& [action, spot] : spots_)
-      if (found_.count(action) == 0 && !is_meeting(action.what)) fail(spot, why_extra(action));
+      if (found_.count(action) == 0 && !is_meeting(action.what) &&
+          (extra == nullptr || std::pair(spot.worker, spot.position) < std::pair(extra->worker, extra->position)))
+        extra = &spot;
+    if (extra != nullptr) fail(*extra, why_extra(extra->action));
   }
 
  private:
@@ -61,10 +70,27 @@ class Expected {
     expect(act(Do::kSend, e.to, mb, e.from));
     expect(act(Do::kRecv, e.from, mb, e.to));
   }
+  void expect_sum(int s, int64_t mb) {
+    const std::vector<int> replicas = wiring_.instances.replicas(s);
+    if (!replicas.empty()) expect(act(Do::kReduceGrad, s, mb));
+    if (!wiring_.instances.is_first(s)) return;
+    for (const int other : replicas) {
+      if (!run_.crosses(s, other)) continue;
+      expect(act(Do::kSend, other, mb, s));
+      expect(act(Do::kRecv, s, mb, other));
+      expect(act(Do::kSend, s, mb, other));
+      expect(act(Do::kRecv, other, mb, s));
+    }
+  }
   std::string why_extra(const Action& a) const {
+    if (is_compute(a.what) && a.mb >= 0 && !wiring_.instances.computes(a.stage, a.mb))
+      return str("not expected: another instance of stage ", wiring_.instances.stage(a.stage),
+                 " computes this micro-batch");
     if (a.what == Do::kSend || a.what == Do::kRecv)
       return str("not expected: no such bundle crosses workers between stages ", a.stage, " and ", int(a.peer));
-    if (a.what == Do::kUpdate)
+    if (a.what == Do::kReduceGrad && wiring_.instances.replicas(a.stage).empty())
+      return "not expected: its stage has no other instance";
+    if (a.what == Do::kUpdate || a.what == Do::kReduceGrad)
       return str("not expected: an update names the first of its ", run_.mbs_per_step, " micro-batches");
     return str("not expected in a run of ", run_.mbs, " micro-batches and one view");
   }
@@ -95,7 +121,11 @@ Run unroll(const Plan& plan, const Wiring& wiring, int64_t mbs) {
   run.placement = placement_of(plan);
   if (int(run.placement.size()) != wiring.stages)
     throw ScheduleError(str("plan: ", run.placement.size(), " stages, the wiring has ", wiring.stages));
+  expect_instances(wiring, run.placement.size());
   run.mbs_per_step = plan.front().mbs_per_period;
+  if (const auto& shares = wiring.instances.shares; !shares.empty() && int(shares[0].size()) != run.mbs_per_step)
+    throw ScheduleError(
+        str("plan: ", run.mbs_per_step, " micro-batches a step, the instances share ", shares[0].size()));
   int64_t outside = 0;
   for (size_t w = 0; w < plan.size(); ++w) {
     if (plan[w].mbs_per_period != run.mbs_per_step)
@@ -134,6 +164,12 @@ void expect_matching_transfers(const Run& run) {
   }
 }
 
+bool lets_go(const Action& a, const ChannelKey& channel, const Wiring& wiring) {
+  if (channel.second != a.stage) return false;
+  const bool sums = wiring.instances.are_replicas(channel.first, channel.second);
+  return sums ? a.what == Do::kReduceGrad : ends_backward(a.what);
+}
+
 std::vector<ChannelUse> size_channels(const Run& run, const Wiring& wiring) {
   std::map<ChannelKey, std::deque<std::pair<int64_t, bool>>> held;  // (micro-batch, still held), oldest first
   std::map<ChannelKey, int> window;
@@ -145,17 +181,20 @@ std::vector<ChannelUse> size_channels(const Run& run, const Wiring& wiring) {
         int& w = window[{a.peer, a.stage}];
         w = std::max(w, int(h.size()));
       }
-      if (!ends_backward(a.what)) continue;
+      if (!ends_backward(a.what) && a.what != Do::kReduceGrad) continue;
       for (auto& entry : held) {
-        if (entry.first.second != a.stage) continue;
+        if (!lets_go(a, entry.first, wiring)) continue;
         for (auto& parcel : entry.second)
           if (parcel.first == a.mb) parcel.second = false;
         while (!entry.second.empty() && !entry.second.front().second) entry.second.pop_front();
       }
     }
   std::vector<ChannelUse> channels;
-  for (const auto& entry : window)
-    channels.push_back({entry.first.first, entry.first.second, wiring.depth > 0 ? wiring.depth : entry.second + 1});
+  for (const auto& [channel, held_at_once] : window) {
+    const bool sums = wiring.instances.are_replicas(channel.first, channel.second);
+    const int slots = sums ? held_at_once : wiring.depth > 0 ? wiring.depth : held_at_once + 1;
+    channels.push_back({channel.first, channel.second, slots});
+  }
   return channels;
 }
 

@@ -28,7 +28,8 @@ struct Run {
   int mbs_per_step = 0;
   Placement placement;
   std::vector<std::vector<Action>> programs;
-  bool crosses(const Edge& e) const { return placement[size_t(e.from)] != placement[size_t(e.to)]; }
+  bool crosses(int a, int b) const { return placement[size_t(a)] != placement[size_t(b)]; }
+  bool crosses(const Edge& e) const { return crosses(e.from, e.to); }
 };
 
 /// Unrolls the plan. Throws ScheduleError when workers disagree on the micro-batches of a step.
@@ -39,11 +40,15 @@ void expect_complete(const Run& run, const Wiring& wiring);
 std::vector<bool> recomputed_stages(const Run& run);
 /// Throws unless each channel's receives are in the order of its sends.
 void expect_matching_transfers(const Run& run);
-/// The slots of every channel: wiring.depth, or one more than its receiver holds at once.
+/// The slots of every channel: wiring.depth, or one more than its receiver holds at once; one for gradients of weights.
 std::vector<ChannelUse> size_channels(const Run& run, const Wiring& wiring);
+
+/// Whether parcels of the action's micro-batch on the channel are done with when it has run.
+bool lets_go(const Action& a, const ChannelKey& channel, const Wiring& wiring);
 
 /// Whether the stage's backward of a micro-batch ends with this action.
 inline bool ends_backward(Do what) { return what == Do::kBackward || what == Do::kBackwardWeight; }
+inline bool is_compute(Do what) { return what == Do::kForward || what == Do::kBackwardInput || ends_backward(what); }
 inline bool starts_backward(Do what) { return what == Do::kBackward || what == Do::kBackwardInput; }
 
 }  // namespace sluice::paper

@@ -73,11 +73,23 @@ int64_t RunState::mbs() {
   return limit_;
 }
 
-void RunState::report(const StepLosses& losses) {
+void RunState::report(int instance, StepLosses losses) {
   if (options.peers != nullptr && options.peers->rank() != 0)
     return tell(0, Packer().add(Word::kLosses).add(losses.stage).add(losses.step).add(losses.values).bytes());
   if (!options.on_losses) return;
   const std::lock_guard lock(report_mutex_);
+  const size_t others = pipeline.wiring.instances.replicas(instance).size();
+  if (others > 0) {
+    auto& parts = partial_[{losses.stage, losses.step}];
+    parts[instance] = std::move(losses.values);
+    if (parts.size() <= others) return;
+    losses.values.clear();
+    for (const auto& part : parts) {  // ascending
+      losses.values.resize(std::max(losses.values.size(), part.second.size()));
+      for (size_t i = 0; i < part.second.size(); ++i) losses.values[i] += part.second[i];
+    }
+    partial_.erase({losses.stage, losses.step});
+  }
   options.on_losses(losses);
 }
 
@@ -127,7 +139,7 @@ void RunState::hear(int from, const Mail& mail) {
       StepLosses losses{in.take<int>(), in.take<int64_t>(), {}};
       losses.values = in.take_all<float>();
       try {
-        return report(losses);
+        return report(losses.stage, losses);
       } catch (...) {
         return fail(std::current_exception());
       }

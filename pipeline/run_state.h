@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <vector>
 
@@ -25,7 +26,8 @@ class RunState {
   bool begin_period(int64_t mbs);
   /// Micro-batches of the run as it stands.
   int64_t mbs();
-  void report(const StepLosses& losses);
+  /// Passes an instance's losses of a step on: those of a stage with several, added up, when all have come.
+  void report(int instance, StepLosses losses);
   /// The k-th arrival of each worker makes meeting k.
   void arrive(int worker, const Stream& stream);
   /// Blocks the host until every worker has arrived at the meeting that `worker` arrived at last; then the stream waits
@@ -54,6 +56,7 @@ class RunState {
   void tell_all(const std::string& message);
 
   std::mutex mutex_, report_mutex_;
+  std::map<std::pair<int, int64_t>, std::map<int, std::vector<float>>> partial_;  // by stage and step, then instance
   std::condition_variable met_;
   std::vector<std::vector<Event>> arrivals_;  // by worker and meeting
   int64_t limit_ = 0, begun_ = 0;

@@ -61,6 +61,28 @@ Plan associated_m(const Placement& placement, int mbs);
 /// forward; the next step starts when all have ended.
 Plan associated_p(const Placement& placement, int mbs);
 
+/// Where the instances of stages lie that several workers compute, and the stage of each: what make_pipeline() and
+/// share_out() take. Each instance adds its gradients in ascending order, then those of all are added in the order of
+/// instances.
+struct InstancePlacement {
+  Placement placement;
+  std::vector<int> stage_of;
+};
+/// Each stage once more, as far from the last worker as it is from worker 0.
+InstancePlacement both_ways(const Placement& of_stages);
+/// Bidirectional pipelines (Li and Hoefler, SC 2021): 1F1B in both directions at once, the even micro-batches of a step
+/// from worker 0 on. `placement` is that of both_ways() over an even number of workers p, mbs a multiple of p. For
+/// mbs = p the bubble is p - 2 backwards, half of 1F1B's; worker w keeps p / 2 + 1 to p activations of micro-batches.
+Plan chimera(const Placement& placement, int mbs);
+/// Bidirectional pipelines with a forward and a backward at a time (DeepSeek-V3, 2024) and some backwards in halves.
+/// `placement` as for chimera(); mbs even, 2 p or more. The bubble is (p / 2 - 1) (forward and backward together +
+/// backward - 3 weight halves); p + 1 activations on every worker. Here the two at a time run one after another.
+Plan dual_pipe(const Placement& placement, int mbs);
+/// Stage s on the next workers_of[s] workers.
+InstancePlacement side_by_side(const std::vector<int>& workers_of);
+/// 1F1B with a flush where the workers of a stage take micro-batches in turn (Narayanan et al., SOSP 2019).
+Plan one_f_one_b_side_by_side(const std::vector<int>& workers_of, int mbs);
+
 /// A schedule: `mbs` micro-batches a step, stages placed as given. Generators throw ScheduleError for placements that
 /// they cannot serve.
 struct PlanSchedule {
@@ -70,6 +92,8 @@ struct PlanSchedule {
   /// The same where the order of actions goes by their costs; null where it does not.
   Plan (*make_for)(const Placement& placement, int mbs, const CostModel& costs) = nullptr;
   bool synchronous = true;  // else for rules that take updates between forward and backward of a micro-batch
+  /// Where the instances of placed stages lie, whose placement make() wants then; null where a stage has one.
+  InstancePlacement (*spread)(const Placement& of_stages) = nullptr;
 };
 const std::vector<PlanSchedule>& schedules();
 /// Throws ConfigError with the names that exist.
@@ -83,6 +107,8 @@ std::vector<std::vector<int>> contiguous_stages(const char* schedule, const Plac
 void add_forward(std::vector<Action>& to, const std::vector<int>& stages, int64_t mb);
 void add_backward(std::vector<Action>& to, const std::vector<int>& stages, int64_t mb);
 void add_update(std::vector<Action>& to, const std::vector<int>& stages, int64_t mb);
+/// Appends the instances' part in the sum of their stages' gradients, in order.
+void add_sum(std::vector<Action>& to, const std::vector<int>& instances, int64_t mb);
 /// Appends meeting `number` of a step: nobody goes on before all have come.
 void add_meeting(std::vector<Action>& to, int stage, int number);
 /// Throws ScheduleError unless mbs >= 1.

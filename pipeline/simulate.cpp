@@ -78,6 +78,7 @@ class Simulation {
         return CostModel::of(costs_.update, a.stage);
       case Do::kSend:
         return costs_.link.holds_sender ? costs_.link.seconds(costs_.parcel(a.stage, a.peer)) : 0.0;
+      case Do::kReduceGrad:
       case Do::kRecv:
       case Do::kArrive:
       case Do::kAwait:

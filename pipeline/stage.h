@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "optim/optimizer.h"
@@ -55,5 +56,7 @@ class Stage {
   const Tensor finite;                 // i32 [1]: 0 from the first loss of a run on that is not finite
 };
 using StagePtr = std::unique_ptr<Stage>;
+/// The stages of a network, in order.
+using Stages = std::span<const StagePtr>;
 
 }  // namespace sluice

@@ -20,6 +20,8 @@ const char* category(Do what) {
     case Do::kBackwardInput:
     case Do::kBackwardWeight:
       return "backward";
+    case Do::kReduceGrad:
+      return "reduce";
     case Do::kUpdate:
       return "update";
     case Do::kSend:

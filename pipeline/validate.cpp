@@ -44,8 +44,10 @@ class Walk {
     report_.recomputed = paper::recomputed_stages(run_);
     forwards_.assign(stages, 0);
     updates_.assign(stages, 0);
-    next_mb_.assign(stages, 0);
+    next_forward_.assign(stages, 0);
+    next_gradient_.assign(stages, 0);
     in_step_.assign(stages, 0);
+    summed_.assign(stages, false);
     live_.resize(stages);
     met_.resize(run_.programs.size());
   }
@@ -82,7 +84,7 @@ class Walk {
       if (at[w] >= run_.programs[w].size()) continue;
       const Placed p{int(w), int64_t(at[w]), run_.programs[w][at[w]], {}, {}};
       const std::string why = blocked(p);
-      const bool own = p.action.what != Do::kRecv && p.action.what != Do::kSend;
+      const bool own = p.action.what != Do::kRecv && (p.action.what != Do::kSend || !made(p.action));
       if (!found || own) first = p;
       found = true;
       all += str("; worker ", w, " stands at position ", at[w], ", ", to_text(p.action), ": ", why);
@@ -103,10 +105,6 @@ class Walk {
     }
     return any;
   }
-  bool made(const Action& send) const {
-    return ran(send.peer > send.stage ? Do::kForward : Do::kBackwardInput, send.stage, send);
-  }
-
   bool ran(Do what, int stage, const Action& a) const {
     const auto it = flights_.find(key(a, stage));
     if (it == flights_.end()) return false;
@@ -128,10 +126,11 @@ class Walk {
         return blocked_backward(a);
       case Do::kBackwardWeight:
         return ran(Do::kBackwardInput, a.stage, a) ? "" : "its input half has not run";
+      case Do::kReduceGrad:
+        return blocked_sum(a);
       case Do::kUpdate:
-        return in_step_[size_t(a.stage)] == run_.mbs_per_step
-                   ? ""
-                   : str("its step has ", in_step_[size_t(a.stage)], " gradients of ", run_.mbs_per_step);
+        if (const std::string why = short_of_gradients(a.stage); !why.empty()) return why;
+        return wiring_.instances.replicas(a.stage).empty() || summed_[size_t(a.stage)] ? "" : "its sum has not run";
       case Do::kSend:
         return blocked_send(a);
       case Do::kRecv:
@@ -145,7 +144,7 @@ class Walk {
   }
   std::string blocked_forward(const Action& a) const {
     for (const Edge& e : wiring_.edges) {
-      if (e.to != a.stage) continue;
+      if (e.to != a.stage || !wiring_.carries(e, a.mb)) continue;
       if (run_.crosses(e) ? !received(a, e.from) : !ran(Do::kForward, e.from, a))
         return str("no input from stage ", e.from);
     }
@@ -156,11 +155,37 @@ class Walk {
     if (report_.recomputed[size_t(a.stage)] && flights_.at(key(a, a.stage)).again < 0)
       return "it is not recomputed yet";
     for (const Edge& e : wiring_.edges) {
-      if (e.from != a.stage || !wiring_.gradient_crosses(e)) continue;
+      if (e.from != a.stage || !wiring_.gradient_crosses(e) || !wiring_.carries(e, a.mb)) continue;
       if (run_.crosses(e) ? !received(a, e.to) : !ran(Do::kBackwardInput, e.to, a))
         return str("no gradient from stage ", e.to);
     }
     return "";
+  }
+  /// The first instance waits for the gradients of the others, and they for its sum.
+  std::string blocked_sum(const Action& a) const {
+    if (const std::string why = short_of_gradients(a.stage); !why.empty()) return why;
+    const Instances& instances = wiring_.instances;
+    for (const int other : instances.replicas(a.stage)) {
+      if (!instances.is_first(a.stage) && !instances.is_first(other)) continue;
+      const bool there = run_.crosses(a.stage, other) ? received(a, other) : has_summands(other);
+      if (!there) return str("no gradients from instance ", other);
+    }
+    return "";
+  }
+  /// Whether the instance's gradients are what the others of its stage want: the sum, or its part of it.
+  bool has_summands(int stage) const {
+    return wiring_.instances.is_first(stage) ? bool(summed_[size_t(stage)]) : short_of_gradients(stage).empty();
+  }
+  std::string short_of_gradients(int stage) const {
+    const int64_t all = wiring_.instances.count(stage, run_.mbs_per_step), have = in_step_[size_t(stage)];
+    return have == all ? "" : str("its step has ", have, " gradients of ", all);
+  }
+  /// Whether what the action sends is there.
+  bool made(const Action& a) const {
+    const Instances& instances = wiring_.instances;
+    if (instances.are_replicas(a.stage, a.peer)) return has_summands(a.stage);
+    const bool activations = instances.stage(a.peer) > instances.stage(a.stage);
+    return ran(activations ? Do::kForward : Do::kBackwardInput, a.stage, a);
   }
   std::string blocked_send(const Action& a) const {
     if (!made(a)) return "its parcel is not made yet";
@@ -191,9 +216,14 @@ class Walk {
     if (a.what == Do::kRecompute) run_again(p, place);
     if (paper::starts_backward(a.what)) run_backward(p, place);
     if (paper::ends_backward(a.what)) end_backward(p, place);
+    if (a.what == Do::kReduceGrad) {
+      summed_[size_t(a.stage)] = true;
+      free_slots(a, place);
+    }
     if (a.what == Do::kUpdate) {
       ++updates_[size_t(a.stage)];
       in_step_[size_t(a.stage)] = 0;
+      summed_[size_t(a.stage)] = false;
       foretell_next(p);
     }
     if (a.what == Do::kSend) {
@@ -216,6 +246,7 @@ class Walk {
   }
   void run_forward(Placed& p, int64_t place) {
     const size_t s = size_t(p.action.stage);
+    expect_next(p, next_forward_[s], "forwards run");  // feeds are asked and running statistics change in that order
     Flight& f = flights_[key(p.action, p.action.stage)];
     f.forward = place;
     f.updates = updates_[s];
@@ -285,17 +316,24 @@ class Walk {
     Flight& f = flights_.at(key(p.action, p.action.stage));
     f.done = place;
     if (p.action.what == Do::kBackwardWeight) p.read = report_.order[size_t(f.backward_input)].read;
-    if (p.action.mb != next_mb_[s])
-      fail(p, str("gradients are added in ascending order, expected micro-batch ", next_mb_[s]));
-    ++next_mb_[s];
-    if (++in_step_[s] > run_.mbs_per_step)
-      fail(p, str("more than ", run_.mbs_per_step, " gradients without an update"));
+    expect_next(p, next_gradient_[s], "gradients are added");
+    if (const int all = wiring_.instances.count(p.action.stage, run_.mbs_per_step); ++in_step_[s] > all)
+      fail(p, str("more than ", all, " gradients without an update"));
     live_[s].erase(p.action.mb);
+    free_slots(p.action, place);
+  }
+  /// That the action's micro-batch is the next that its instance computes.
+  void expect_next(const Placed& p, int64_t& next, const char* what) {
+    while (!wiring_.instances.computes(p.action.stage, next)) ++next;
+    if (p.action.mb != next) fail(p, str(what, " in ascending order, expected micro-batch ", next));
+    ++next;
+  }
+  void free_slots(const Action& a, int64_t place) {
     for (auto& entry : lanes_) {
-      if (entry.first.second != p.action.stage) continue;
+      if (!paper::lets_go(a, entry.first, wiring_)) continue;
       Lane& lane = entry.second;
       for (size_t k = lane.received.size(); k-- > 0;)
-        if (lane.mbs[k] == p.action.mb) {
+        if (lane.mbs[k] == a.mb) {
           lane.freed[int64_t(k)] = place;
           break;
         }
@@ -308,8 +346,9 @@ class Walk {
   std::map<ChannelKey, Lane> lanes_;
   std::map<Key, Flight> flights_;
   std::set<std::tuple<int, int, int64_t>> arrivals_;  // from, to, micro-batch
-  std::vector<int64_t> updates_, next_mb_, in_step_;
+  std::vector<int64_t> updates_, next_forward_, next_gradient_, in_step_;
   std::vector<int64_t> forwards_;  // by stage: one more than the last forward's micro-batch
+  std::vector<bool> summed_;       // by instance: since its last update
   std::vector<std::set<int64_t>> live_;
   std::vector<std::vector<int64_t>> met_;  // by worker: places of its arrivals
 };

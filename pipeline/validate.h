@@ -51,9 +51,9 @@ struct Report {
 /// Checks a run over `mbs` micro-batches (0: prologue, three periods and epilogue; with recomputations
 /// more, until those of the prologue are gone). Throws ScheduleError with worker,
 /// position and action for: a stage or action that is missing, doubled or on the wrong worker; a send without its
-/// receive or in another order; gradients added in another order than 0 .. m - 1; weights that are read before they
-/// are made, or change between forward and backward where the rule is synchronous; and any action that can never run,
-/// with what it waits for.
+/// receive or in another order; a stage's forwards, or its gradients, in another order than that of micro-batches; a
+/// sum of gradients before all are there; weights that are read before they are made, or change between forward and
+/// backward where the rule is synchronous; and any action that can never run, with what it waits for.
 Report validate(const Plan& plan, const Wiring& wiring, int64_t mbs = 0);
 
 }  // namespace sluice

@@ -48,6 +48,12 @@ std::vector<Edge> route(const std::vector<StagePorts>& stages) {
   return edges;
 }
 
+void expect_instances(const Wiring& wiring, size_t count) {
+  const size_t known = wiring.instances.stage_of.size();
+  if (known != 0 && known != count)
+    throw ScheduleError(str("plan: ", count, " stages, the wiring has ", known, " instances"));
+}
+
 std::vector<Edge> chain(int stages) {
   std::vector<Edge> edges;
   for (int s = 1; s < stages; ++s) edges.push_back({s - 1, s, {PortLink{}}});

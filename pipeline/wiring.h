@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "layers/module.h"
+#include "pipeline/instances.h"
 
 namespace sluice {
 
@@ -54,7 +55,7 @@ WeightRead forward_weights(const PassAt& at);
 
 /// What validate() and add_transfers() need to know.
 struct Wiring {
-  int stages = 0;
+  int stages = 0;             // or instances of stages
   std::vector<Edge> edges;    // in ascending order of (to, from)
   bool error_crosses = true;  // the error of a stage comes from the stages after it, besides its own losses
   bool synchronous = true;    // no update of a stage between forward and backward of a micro-batch
@@ -63,7 +64,12 @@ struct Wiring {
   /// gradient is that of one version, and none is kept for it.
   Pass recompute = Pass::kForward;
   int depth = 0;  // slots of every channel; 0: what each receiver holds at once, and one more to fill meanwhile
+  Instances instances{};
 
+  /// Whether the bundle of this micro-batch goes along the edge: not one between other instances.
+  bool carries(const Edge& e, int64_t mb) const {
+    return instances.computes(e.from, mb) && instances.computes(e.to, mb);
+  }
   bool gradient_crosses(const Edge& e) const { return error_crosses && e.differentiable(); }
 };
 
@@ -75,6 +81,9 @@ struct StagePorts {
 /// Links each input to the nearest earlier stage with an output of that name; a port that is read two stages on
 /// gets an edge of its own. Throws ScheduleError when there is none or the dtypes differ.
 std::vector<Edge> route(const std::vector<StagePorts>& stages);
+
+/// Throws ScheduleError where the wiring has instances, but not `count` of them.
+void expect_instances(const Wiring& wiring, size_t count);
 
 /// One differentiable value from each stage to the next.
 std::vector<Edge> chain(int stages);

@@ -16,13 +16,21 @@ int64_t bytes_of(const Parcel& parcel) {
   return bytes;
 }
 
+/// For another stage of this worker that would else hold a channel's slot of this one, longer than the plan allows.
+Tensor own_copy(const Stream& s, const Tensor& t) {
+  const Tensor own = Tensor::empty(s, t.shape(), t.dtype());
+  copy(s, t, own);
+  return own;
+}
+
 }  // namespace
 
 Worker::Worker(RunState& run, int index) : run_(run), index_(index) {
   for (int s = 0; s < int(run.pipeline.stages.size()); ++s)
     if (is_mine(s))
-      own_.emplace(s, Own{StepLog(s, int(mbs_per_step()), run.options.run_ahead,
-                                  [this](const StepLosses& losses) { run_.report(losses); })});
+      own_.emplace(s,
+                   Own{StepLog(instances().stage(s), instances().count(s, int(mbs_per_step())), run.options.run_ahead,
+                               [this, s](const StepLosses& losses) { run_.report(s, losses); })});
 }
 
 void Worker::run() {
@@ -69,13 +77,17 @@ void Worker::interpret(const Action& a) {
       return backward(a);
     case Do::kBackwardWeight:
       return backward_weight(a);
+    case Do::kReduceGrad:
+      return reduce(a);
     case Do::kUpdate:
       return update(a);
     case Do::kSend: {
-      const auto parcel = outbox_.extract({a.stage, a.peer, a.mb, a.view});
+      const Parcel parcel = instances().are_replicas(a.stage, a.peer)
+                                ? weight_gradients(a.stage)
+                                : std::move(outbox_.extract({a.stage, a.peer, a.mb, a.view}).mapped());
       Sent& sent = sent_[{a.stage, a.peer}];
-      sent = {a.stage, a.peer, sent.parcels + 1, sent.bytes + bytes_of(parcel.mapped())};
-      return run_.net.send(a, parcel.mapped(), stream);
+      sent = {a.stage, a.peer, sent.parcels + 1, sent.bytes + bytes_of(parcel)};
+      return run_.net.send(a, parcel, stream);
     }
     case Do::kRecv:
       inbox_[{a.peer, a.stage, a.mb, a.view}] = run_.net.recv(a, stream);
@@ -113,8 +125,8 @@ void Worker::forward(const Action& a) {
   for (const Var& v : out.out) f.out.push_back({{}, v.node});
   if (!trains) return;
   for (const Var& loss : out.losses) flag_non_finite(s.stream, loss.value, s.finite);
-  const int64_t mb = mb_of_training(a);
-  own_.at(a.stage).log.add(s.stream, mb / mbs_per_step(), mb % mbs_per_step(), out.losses);
+  const int64_t mb = mb_of_training(a), place = instances().place(a.stage, a.mb % mbs_per_step());
+  own_.at(a.stage).log.add(s.stream, mb / mbs_per_step(), place, out.losses);
   f.losses = std::move(out.losses);
 }
 
@@ -192,7 +204,7 @@ std::vector<Var> Worker::fed(const Action& a) const {
 std::vector<Var> Worker::inputs(const Action& a, Flight& f) {
   f.in.resize(stage(a).body->in_ports().size());
   for (const Edge& e : run_.pipeline.wiring.edges) {
-    if (e.to != a.stage) continue;
+    if (e.to != a.stage || !run_.pipeline.wiring.carries(e, a.mb)) continue;
     const Parcel parcel = take(a, e.from);
     for (size_t i = 0; i < e.links.size(); ++i) {
       const bool leaf = e.links[i].differentiable && run_.pipeline.wiring.error_crosses;
@@ -207,18 +219,13 @@ void Worker::hand_on(const Action& a, const StageOutput& out, const Flight& f) {
   if (out.out.size() != s.body->out_ports().size())
     throw ShapeError(str("stage ", a.stage, ": ", out.out.size(), " outputs, expected ", s.body->out_ports().size()));
   for (const Edge& e : run_.pipeline.wiring.edges) {
-    if (e.from != a.stage) continue;
+    if (e.from != a.stage || !run_.pipeline.wiring.carries(e, a.mb)) continue;
     Parcel parcel;
     for (const PortLink& l : e.links) {
       Tensor t = out.out[size_t(l.out)].value;
       bool passes_through = false;
       for (const Var& v : f.in) passes_through |= v.value.defined() && v.value.storage() == t.storage();
-      if (passes_through && is_mine(e.to)) {  // else a later stage would hold this one's channel slot
-        const Tensor own = Tensor::empty(s.stream, t.shape(), t.dtype());
-        copy(s.stream, t, own);
-        t = own;
-      }
-      parcel.values.push_back(std::move(t));
+      parcel.values.push_back(passes_through && is_mine(e.to) ? own_copy(s.stream, t) : std::move(t));
     }
     put(a, e.to, std::move(parcel));
   }
@@ -248,8 +255,11 @@ void Worker::backward(const Action& a) {
 Signals Worker::signals(const Action& a, Flight& f) {
   Signals out{f.losses, {}};
   for (const Edge& e : run_.pipeline.wiring.edges) {
-    if (e.from != a.stage || !run_.pipeline.wiring.gradient_crosses(e)) continue;
+    if (e.from != a.stage || !brings_gradient(e, a)) continue;
     Parcel parcel = take(a, e.to);
+    if (!is_mine(e.to))
+      for (const Tensor& t : parcel.values)
+        if (t.defined()) f.received.push_back(t.storage().get());
     size_t next = 0;
     for (const PortLink& l : e.links) {
       if (!l.differentiable) continue;
@@ -267,12 +277,16 @@ Signals Worker::signals(const Action& a, Flight& f) {
 /// The losses go along with the gradients, so that a stage before learns on the device that a step is not finite.
 void Worker::hand_back(const Action& a, Flight& f) {
   for (const Edge& e : run_.pipeline.wiring.edges) {
-    if (e.to != a.stage || !run_.pipeline.wiring.gradient_crosses(e)) continue;
+    if (e.to != a.stage || !brings_gradient(e, a)) continue;
     Parcel parcel;
     for (const PortLink& l : e.links)
       if (l.differentiable) parcel.values.push_back(f.tape.take_grad(f.in[size_t(l.in)]));
     for (const Var& loss : f.losses) parcel.values.push_back(loss.value);
     for (const Tensor& loss : f.later_losses) parcel.values.push_back(loss);
+    if (is_mine(e.from))
+      for (Tensor& t : parcel.values)
+        if (t.defined() && std::count(f.received.begin(), f.received.end(), t.storage().get()) > 0)
+          t = own_copy(stage(a).stream, t);
     put(a, e.from, std::move(parcel));
   }
 }
@@ -286,11 +300,36 @@ void Worker::backward_weight(const Action& a) {
   live_.erase(key(a));
 }
 
+/// The first instance adds the others' gradients to its own, in ascending order; the others take the sum over.
+void Worker::reduce(const Action& a) {
+  Stage& s = stage(a);
+  const bool first = instances().is_first(a.stage);
+  for (const int other : instances().replicas(a.stage)) {
+    if (!first && !instances().is_first(other)) continue;
+    const Parcel parcel = is_mine(other) ? weight_gradients(other) : take(a, other);
+    if (s.mode != StageMode::kTrain) continue;
+    if (first)
+      s.arena.add_grads(s.stream, parcel.values[0]);
+    else
+      s.arena.set_grads(s.stream, parcel.values[0]);
+    flag_non_finite(s.stream, parcel.values[1], s.finite);
+  }
+}
+
+/// What instances of a stage give each other.
+Parcel Worker::weight_gradients(int stage) const {
+  Stage& s = *run_.pipeline.stages[size_t(stage)];
+  s.arena.finish_grads(s.stream);
+  return {{s.arena.grads(), s.finite}};
+}
+
 void Worker::update(const Action& a) {
   Stage& s = stage(a);
   const int64_t step = run_.options.first_step + a.mb / mbs_per_step();
   if (s.mode == StageMode::kTrain) {
-    const int64_t updates = s.versions.updates() + 1, mb = own_.at(a.stage).next_forward;
+    const int64_t updates = s.versions.updates() + 1;
+    int64_t mb = own_.at(a.stage).next_forward;
+    while (!instances().computes(a.stage, mb)) ++mb;
     WeightVersions::Next next{.backward = rule().backward(pass_at(a.mb + mbs_per_step(), updates))};
     if (mb < run_.mbs()) next.forward = rule().forward(pass_at(mb, updates));
     s.versions.update(s.stream, s.finite, next);

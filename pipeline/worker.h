@@ -31,8 +31,9 @@ class Worker {
     Replay replay;            // of a stage that is recomputed
     std::vector<Saved> kept;  // its inputs and what it was fed, until then
     std::vector<Var> in, out, losses;
-    std::vector<Tensor> later_losses;  // of the stages after this one
-    WeightRead read{};                 // by forward
+    std::vector<Tensor> later_losses;      // of the stages after this one
+    std::vector<const Storage*> received;  // slots that hold them and the gradients
+    WeightRead read{};                     // by forward
     Weights backward_weights;
   };
   /// A stage of this worker.
@@ -46,6 +47,7 @@ class Worker {
   void recompute(const Action& a);
   void backward(const Action& a);
   void backward_weight(const Action& a);
+  void reduce(const Action& a);
   void update(const Action& a);
 
   /// Counted from the start of training.
@@ -56,6 +58,7 @@ class Worker {
   void hand_on(const Action& a, const StageOutput& out, const Flight& f);
   Signals signals(const Action& a, Flight& f);
   void hand_back(const Action& a, Flight& f);
+  Parcel weight_gradients(int stage) const;
   void put(const Action& a, int to, Parcel parcel);
   Parcel take(const Action& a, int from);
 
@@ -65,6 +68,10 @@ class Worker {
   PassAt pass_at(int64_t mb, int64_t updates, const WeightRead& forward = {}) const;
   Weights read(const Action& a, Pass pass, const WeightRead& what);
   bool is_mine(int stage) const { return run_.pipeline.report.placement[size_t(stage)] == index_; }
+  const Instances& instances() const { return run_.pipeline.wiring.instances; }
+  bool brings_gradient(const Edge& e, const Action& a) const {
+    return run_.pipeline.wiring.gradient_crosses(e) && run_.pipeline.wiring.carries(e, a.mb);
+  }
   int64_t mbs_per_step() const { return run_.pipeline.report.mbs_per_step; }
   static Key key(const Action& a) { return {a.stage, a.mb, a.view}; }
 

@@ -19,6 +19,8 @@ const std::vector<PlanSchedule>& schedules() {
       {"zb_v", zb_v, true, zb_v_for},
       {"v_half", v_half, true, v_half_for},
       {"v_min", v_min, true, v_min_for},
+      {"chimera", chimera, true, nullptr, true, both_ways},
+      {"dual_pipe", dual_pipe, true, nullptr, true, both_ways},
       {"associated", associated, false},
       {"associated_streaming", associated_streaming, false},
       {"associated_m", associated_m, false},
@@ -58,6 +60,10 @@ void add_backward(std::vector<Action>& to, const std::vector<int>& stages, int64
 
 void add_update(std::vector<Action>& to, const std::vector<int>& stages, int64_t mb) {
   for (int s : stages) to.push_back(act(Do::kUpdate, s, mb));
+}
+
+void add_sum(std::vector<Action>& to, const std::vector<int>& instances, int64_t mb) {
+  for (int i : instances) to.push_back(act(Do::kReduceGrad, i, mb));
 }
 
 void add_meeting(std::vector<Action>& to, int stage, int number) {

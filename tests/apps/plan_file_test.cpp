@@ -181,7 +181,12 @@ TEST(StageMaps, BecomeCutsAndPlacement) {
   const std::string six = R"({"module_to_stage_map": [0, 0], "stage_to_rank_map": {"0": [0, 1, 2, 3, 4, 5]}})";
   EXPECT_THAT(refusal(c.devices, six, 2), HasSubstr("has 6 ranks; devices=cpu:0,cpu:1,cpu:2,cpu:3 has 4"));
   const std::string replicas = R"({"module_to_stage_map": [0, 1], "stage_to_rank_map": {"0": [0, 1, 2], "1": [3]}})";
-  EXPECT_THAT(refusal(c.devices, replicas, 2), HasSubstr("stage 0 has 3 ranks; replicas"));
+  const RunConfig several = with_stage_maps(c, read_stage_maps(replicas, "conf.json"), 2, "conf.json");
+  EXPECT_EQ(several.cuts, "1");
+  EXPECT_EQ(several.placement, "auto");
+  EXPECT_EQ(several.replicas, "3,1");
+  const std::string order = R"({"module_to_stage_map": [0, 1], "stage_to_rank_map": {"0": [1, 2, 3], "1": [0]}})";
+  EXPECT_THAT(refusal(c.devices, order, 2), HasSubstr("rank 1 in the place of 0"));
   const std::string deep =
       R"({"module_to_stage_map": [0, 1], "stage_to_rank_map": {"0": [0], "1": [1]}, "stage_to_depth_map": {"0": 2, "1": 0}})";
   EXPECT_THAT(refusal("cpu:0,cpu:1", deep, 2), HasSubstr("stage 0 is 2 ahead, expected 1"));

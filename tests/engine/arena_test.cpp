@@ -164,6 +164,25 @@ TEST_P(ArenaTest, FirstGradientOfAStepWrites) {
   EXPECT_THAT(read(a.grads()), Each(0.0f));
 }
 
+TEST_P(ArenaTest, GradientsOfReplicasAreAddedAndTakenOver) {
+  Init init;
+  const Param p = init.param("p", {3}, InitialValue::constant(0)), q = init.param("q", {2}, InitialValue::constant(0));
+  Arena a(stream, init, 1), b(stream, init, 1);
+  write(a.grad(p), 5);
+  write(b.grad(p), 2);
+  write(b.grad(q), 3);
+  b.finish_grads(stream);
+  a.add_grads(stream, b.grads());
+  b.set_grads(stream, a.grads());
+  for (Arena* arena : {&a, &b}) {
+    arena->finish_grads(stream);  // as an update does: nothing of the sum is lost
+    EXPECT_THAT(read(arena->grads().flat_view(arena->offset(p.index), {3})), Each(7.0f));
+    EXPECT_THAT(read(arena->grads().flat_view(arena->offset(q.index), {2})), Each(3.0f));
+    arena->begin_step();
+    EXPECT_FALSE(arena->grad(q).accumulate);
+  }
+}
+
 TEST_P(ArenaTest, StatesAreZeroAndBuffersApart) {
   Init init;
   init.param("p", {3}, InitialValue::constant(1));

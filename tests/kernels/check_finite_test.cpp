@@ -44,13 +44,27 @@ TEST_P(CheckFiniteTest, FlagNonFiniteSeesEveryPlaceAndKind) {
   EXPECT_EQ(flag_after(stream, 1, {}), 1);
 }
 
+TEST_P(CheckFiniteTest, TheFlagsOfReplicasCount) {
+  Stream stream(device());
+  for (const int32_t mine : {0, 1})
+    for (const int32_t other : {0, 1}) {
+      const Tensor flags = Tensor::from<int32_t>(stream, std::vector<int32_t>{1, other}, {2});
+      Guarded flag(stream, {1}, DType::kI32);
+      Tensor t = flag.tensor();
+      t.assign<int32_t>(stream, std::vector<int32_t>{mine});
+      launch(kernels::FlagNonFinite{.losses = flags.cref(), .finite = flag.ref()}, stream);
+      flag.check();
+      EXPECT_EQ(t.to_vector<int32_t>(stream)[0], mine & other);
+    }
+}
+
 TEST_P(CheckFiniteTest, FlagNonFiniteRefusesOtherShapes) {
   Stream stream(device());
   Guarded losses(stream, {2}, DType::kF32), flag(stream, {1}, DType::kI32);
-  Guarded square(stream, {2, 1}, DType::kF32), flags(stream, {2}, DType::kI32), ints(stream, {2}, DType::kI32);
+  Guarded square(stream, {2, 1}, DType::kF32), flags(stream, {2}, DType::kI32), bytes(stream, {2}, DType::kU8);
   EXPECT_THROW(launch(kernels::FlagNonFinite{.losses = square.ref(), .finite = flag.ref()}, stream), ShapeError);
   EXPECT_THROW(launch(kernels::FlagNonFinite{.losses = losses.ref(), .finite = flags.ref()}, stream), ShapeError);
-  EXPECT_THROW(launch(kernels::FlagNonFinite{.losses = ints.ref(), .finite = flag.ref()}, stream), DTypeError);
+  EXPECT_THROW(launch(kernels::FlagNonFinite{.losses = bytes.ref(), .finite = flag.ref()}, stream), DTypeError);
 }
 
 }  // namespace

@@ -18,6 +18,7 @@ struct Case {
 const std::vector<Case> kCases = {{"one_f_one_b", false, {0, 1, 2}},
                                   {"zb_h1", false, {0, 1, 2}},
                                   {"gpipe", false, {0, 0, 1}},
+                                  {"chimera", false, {0, 0, 1}},
                                   {"associated_streaming", true, {0, 1, 0}},
                                   {"associated_m", true, {0, 1, 0}},
                                   {"async_1f1b", false, {0, 1, 2}, "pipeoptim"},

@@ -112,21 +112,52 @@ Trained make_trained(std::vector<StageNet> nets, const PlanOptions& plan) {
         std::move(nets[s]), t.streams[size_t(plan.placement[s])], /*seed=*/3, std::make_unique<Adam>(),
         [groups, lr = plan.lr](int64_t) { return std::vector<GroupSettings>(groups, {.lr = lr}); });
   }
-  t.pipeline =
-      make_pipeline(std::move(stages), ports, find_rule(plan.rule),
-                    add_recompute(find_schedule(plan.schedule).make(plan.placement, plan.mbs), plan.recomputed),
-                    {.depth = plan.depth});
+  t.pipeline = make_pipeline(
+      std::move(stages), ports, find_rule(plan.rule),
+      add_recompute(plan.compute.empty() ? find_schedule(plan.schedule).make(plan.placement, plan.mbs) : plan.compute,
+                    plan.recomputed),
+      {.depth = plan.depth, .stage_of = plan.stage_of});
   return t;
+}
+
+std::vector<StageNet> make_instances(const std::function<std::vector<StageNet>()>& make,
+                                     const std::vector<int>& stage_of) {
+  std::vector<StageNet> nets;
+  for (const int s : stage_of) nets.push_back(std::move(make()[size_t(s)]));
+  return nets;
+}
+
+Plan one_worker(const Instances& instances) {
+  Program p;
+  const int n = int(instances.stage_of.size());
+  p.mbs_per_period = int(instances.shares[0].size());
+  for (int64_t mb = 0; mb < p.mbs_per_period; ++mb) {
+    std::vector<int> mine;  // by stage
+    for (int s = 0; s < n; ++s)
+      for (int i = 0; i < n; ++i)
+        if (instances.stage(i) == s && instances.computes(i, mb)) mine.push_back(i);
+    add_forward(p.period, mine, mb);
+    add_backward(p.period, mine, mb);
+  }
+  for (int i = 0; i < n; ++i)
+    if (!instances.replicas(i).empty()) add_sum(p.period, {i}, 0);
+  for (int i = 0; i < n; ++i) add_update(p.period, {i}, 0);
+  return {p};
 }
 
 Trained make_trained(const NetOptions& options, const std::string& schedule, const Placement& placement, int mbs,
                      int depth) {
-  Trained t = make_trained(make_nets(options), {.rule = options.local_losses ? "associated" : options.rule,
-                                                .schedule = schedule,
-                                                .placement = placement,
-                                                .mbs = mbs,
-                                                .depth = depth,
-                                                .where = options.where});
+  InstancePlacement all{placement, {}};
+  if (const auto spread = find_schedule(schedule).spread; spread != nullptr) all = spread(placement);
+  const auto make = [&] { return make_nets(options); };
+  Trained t = make_trained(all.stage_of.empty() ? make() : make_instances(make, all.stage_of),
+                           {.rule = options.local_losses ? "associated" : options.rule,
+                            .schedule = schedule,
+                            .placement = all.placement,
+                            .mbs = mbs,
+                            .depth = depth,
+                            .where = options.where,
+                            .stage_of = all.stage_of});
   t.options = options;
   return t;
 }

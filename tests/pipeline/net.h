@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -67,8 +68,16 @@ struct PlanOptions {
   float lr = 0.01f;
   std::vector<int> recomputed{};  // stages
   int here = -1;                  // of several processes, each with one worker: the stages of this one alone
+  std::vector<int> stage_of{};    // where nets and placement are of instances
+  Plan compute{};                 // not empty: goes before schedule
 };
 Trained make_trained(std::vector<StageNet> nets, const PlanOptions& plan);
+
+/// A net for every instance.
+std::vector<StageNet> make_instances(const std::function<std::vector<StageNet>()>& make,
+                                     const std::vector<int>& stage_of);
+/// All instances on one worker, each computing what it computes in the wiring: the order of sums that plans declare.
+Plan one_worker(const Instances& instances);
 
 /// x and target of a micro-batch: the same for every schedule. Values of `poisoned` micro-batches are `poison`.
 Feed make_feed(int64_t poisoned = -1, float poison = 0, int64_t rows = kRows);

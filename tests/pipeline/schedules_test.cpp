@@ -273,7 +273,8 @@ TEST(Schedules, ARunOfNoWholeStepsIsRefused) {
 }
 
 TEST(Schedules, EverySoundScheduleIsFound) {
-  for (const PlanSchedule& s : schedules())
+  for (const PlanSchedule& s : schedules()) {
+    if (s.spread != nullptr) continue;  // Instances.EveryWidthIsSound
     for (int stages = 1; stages <= 4; ++stages)
       for (int mbs = 1; mbs <= 5; ++mbs) {
         SCOPED_TRACE(testing::Message() << s.name << " " << stages << " stages, " << mbs << " micro-batches");
@@ -285,6 +286,7 @@ TEST(Schedules, EverySoundScheduleIsFound) {
         w.synchronous = s.synchronous;
         EXPECT_NO_THROW(validate(add_transfers(s.make(placement, mbs), w), w));
       }
+  }
 }
 
 // ---- pictures: forward costs 1, backward 2, no transfers ----
