@@ -24,7 +24,7 @@ void check(ncclResult_t code, const char* call) {
 
 }  // namespace
 
-bool has_nccl() { return std::getenv("NOLINES") == nullptr; }
+bool has_nccl() { return true; }
 
 std::string make_line_id() {
   ncclUniqueId id;
@@ -53,7 +53,7 @@ NcclLine::NcclLine(const std::string& id, End end, Device device, const std::fun
     // The first transfer makes the connection, for which both ends must be there: they are now.
     const std::vector<uint8_t> zeros(size_t(kFirst), 0);
     const Tensor first = Tensor::from<uint8_t>(lane_, zeros, {kFirst}, MemoryTag::kIo);
-    move({first}, lane_);
+    move({first});
     await(ended);
     const Event done = lane_.record();
     while (!done.ready()) {
@@ -68,13 +68,15 @@ NcclLine::NcclLine(const std::string& id, End end, Device device, const std::fun
 
 NcclLine::~NcclLine() { abort(); }
 
-void NcclLine::send(const std::vector<Tensor>& values, const Stream& from) { move(values, from); }
-void NcclLine::recv(const std::vector<Tensor>& values, const Stream& to) { move(values, to); }
+void NcclLine::send(const std::vector<Tensor>& values, const Stream& from) {
+  lane_.wait(from.record());
+  move(values);
+}
+void NcclLine::recv(const std::vector<Tensor>& values) { move(values); }
 
-void NcclLine::move(const std::vector<Tensor>& values, const Stream& with) {
+void NcclLine::move(const std::vector<Tensor>& values) {
   const std::lock_guard lock(mutex_);
   if (aborted_) throw Aborted("the run was ended");
-  lane_.wait(with.record());
   CUstream_st* const stream = lane_.cuda().stream;
   const int other = 1 - int(end_);
   check(ncclGroupStart(), "ncclGroupStart");

@@ -36,8 +36,8 @@ class NcclLine {
   /// Queues the transfer of the defined values behind what `from` has queued; they may be dropped then. The other end
   /// receives as many bytes of each, in this order.
   void send(const std::vector<Tensor>& values, const Stream& from);
-  /// The other side of it, behind what `to` has queued.
-  void recv(const std::vector<Tensor>& values, const Stream& to);
+  /// The other side of it, into memory of the lane's.
+  void recv(const std::vector<Tensor>& values);
   /// The line's own stream: what it has queued is done when the values have left, or arrived.
   const Stream& lane() const { return lane_; }
   /// Blocks the host until then; not after an abort.
@@ -46,7 +46,7 @@ class NcclLine {
   void abort();
 
  private:
-  void move(const std::vector<Tensor>& values, const Stream& with);
+  void move(const std::vector<Tensor>& values);
   void await(const std::function<bool()>& ended);
 
   const End end_;

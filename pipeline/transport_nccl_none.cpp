@@ -19,10 +19,10 @@ NcclLine::NcclLine(const std::string&, End end, Device device, const std::functi
 }
 NcclLine::~NcclLine() = default;
 void NcclLine::send(const std::vector<Tensor>&, const Stream&) { refuse(); }
-void NcclLine::recv(const std::vector<Tensor>&, const Stream&) { refuse(); }
+void NcclLine::recv(const std::vector<Tensor>&) { refuse(); }
 void NcclLine::finish() {}
 void NcclLine::abort() {}
-void NcclLine::move(const std::vector<Tensor>&, const Stream&) {}
+void NcclLine::move(const std::vector<Tensor>&) {}
 void NcclLine::await(const std::function<bool()>&) {}
 
 }  // namespace sluice

@@ -5,24 +5,19 @@
 #include "pipeline/transport_remote.h"
 
 #include <algorithm>
-#include <array>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <mutex>
 
 #include "engine/error.h"
+#include "pipeline/lines.h"
 #include "pipeline/packed_parcel.h"
 #include "pipeline/transport_nccl.h"
 
 namespace sluice {
 namespace {
 
-/// What an end of a channel on a GPU tells the other ends.
-struct GpuEnd {
-  int32_t channel = 0, end = 0;  // NcclLine::End
-  char gpu[16] = {}, id[128] = {};
-};
 constexpr const char* kClosed = "closed";  // shorter than any head
 
 }  // namespace
@@ -123,7 +118,7 @@ class RemoteTransport::Waiting {
 class RemoteTransport::Sender {
  public:
   Sender(Peers& peers, const ChannelUse& c, int to, const Stream& stream)
-      : peers_(peers), to_(to), memory_(std::make_shared<HostMemory>(stream)), free_(c.slots) {
+      : peers_(peers), to_(to), memory_(std::make_shared<HostMemory>(stream)), free_(c.slots), slots_(size_t(c.slots)) {
     topic_ = peers.open({.message = [this](int, const Mail& mail) { answered(mail); },
                          .failed =
                              [this] {
@@ -150,9 +145,9 @@ class RemoteTransport::Sender {
     Mail mail = memory_->take(line != nullptr ? head_bytes(parcel.values.size()) : packed_bytes(parcel));
     const std::vector<PackedValue> values = write_head(a, parcel, mail.data.get());
     if (line != nullptr) {
-      ++sent_;
+      const std::vector<Tensor> slot = fill_slot(parcel, values, from);
       peers_.post(to_, topic_, std::move(mail));
-      return line->send(parcel.values, from);
+      return line->send(slot, from);
     }
     for (size_t i = 0; i < values.size(); ++i)
       if (values[i].offset >= 0) copy_to_host(from, parcel.values[i], mail.data.get() + values[i].offset);
@@ -165,6 +160,22 @@ class RemoteTransport::Sender {
   }
 
  private:
+  /// What goes by the line is copied: it leaves when the receiver comes for it, and no memory of the stage may wait for
+  /// that. A slot's last parcel has arrived, for parcels arrive in order and as many as there are slots are on their
+  /// way at most.
+  std::vector<Tensor> fill_slot(const Parcel& parcel, const std::vector<PackedValue>& values, const Stream& from) {
+    StoragePtr& slot = slots_[size_t(sent_++) % slots_.size()];
+    const size_t bytes = packed_bytes(parcel);
+    if (!slot || slot->bytes() < bytes) slot = from.pool().allocate(from, bytes, MemoryTag::kIo);
+    std::vector<Tensor> copies;
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (values[i].offset < 0) continue;
+      const Tensor& t = parcel.values[i];
+      copies.emplace_back(t.shape(), t.dtype(), slot, values[i].offset);
+      copy(from, t, copies.back());
+    }
+    return copies;
+  }
   /// A slot is free, or the receiver has ended and says how many parcels it took.
   void answered(const Mail& mail) {
     const std::lock_guard lock(waiting_.mutex);
@@ -181,7 +192,8 @@ class RemoteTransport::Sender {
   Waiting waiting_;
   int free_;            // slots; guarded
   int64_t taken_ = -1;  // by a receiver that has ended; guarded
-  int64_t sent_ = 0;
+  int64_t sent_ = 0;    // by the line
+  std::vector<StoragePtr> slots_;
   LineOf lines_;
   Peers::Topic topic_;
 };
@@ -255,11 +267,12 @@ class RemoteTransport::Receiver : public std::enable_shared_from_this<Receiver> 
     StoragePtr memory;
     void* data = mail.data.get();
     const size_t bytes = packed_bytes(values);
-    if (!stream_.is_cpu()) {
-      memory = stream_.pool().allocate(stream_, bytes, MemoryTag::kIo);
+    NcclLine* const line = lines_.get();
+    if (!stream_.is_cpu()) {  // a line's memory is its own: what arrives need not wait for the stage
+      const Stream& owner = line != nullptr ? line->lane() : stream_;
+      memory = owner.pool().allocate(owner, bytes, MemoryTag::kIo);
       data = memory->data();
     }
-    NcclLine* const line = lines_.get();
     const auto lease =
         std::make_shared<Storage>(data, bytes, MemoryTag::kIo, stream_,
                                   [self = shared_from_this(), mail, memory](Storage& s) { self->let_go(mail, s); });
@@ -273,8 +286,8 @@ class RemoteTransport::Receiver : public std::enable_shared_from_this<Receiver> 
       if (memory && line == nullptr) copy_from_host(stream_, mail.data.get() + v.offset, out.values.back());
     }
     if (line != nullptr) {
-      memory->record_use(line->lane());
-      line->recv(out.values, stream_);
+      memory->record_use(stream_);
+      line->recv(out.values);
       ++taken_;
     }
     if (memory) out.ready = line != nullptr ? line->lane().record() : stream_.record();
@@ -327,34 +340,18 @@ RemoteTransport::RemoteTransport(Peers& peers, const std::vector<ChannelUse>& ch
   join_gpus(peers, channels, streams);
 }
 
-/// Lines between different GPUs, in one order everywhere: making one waits for its other end.
+/// In the order of the channels, which is the same everywhere: making a line waits for its other end.
 void RemoteTransport::join_gpus(Peers& peers, const std::vector<ChannelUse>& channels,
                                 const std::vector<Stream>& streams) {
-  std::string own;
-  for (size_t i = 0; i < channels.size() && has_nccl(); ++i) {
+  std::vector<LineEnd> own;
+  for (size_t i = 0; i < channels.size(); ++i) {
     const std::pair key(channels[i].from, channels[i].to);
     const bool sends = senders_.count(key) != 0;
     if (!sends && receivers_.count(key) == 0) continue;
-    const Device device = streams.at(size_t(sends ? key.first : key.second)).device();
-    if (device.is_cpu()) continue;
-    GpuEnd end{.channel = int32_t(i), .end = int32_t(sends ? NcclLine::End::kSender : NcclLine::End::kReceiver)};
-    gpu_identity(device).copy(end.gpu, sizeof end.gpu);
-    if (sends) make_line_id().copy(end.id, sizeof end.id);
-    own.append(reinterpret_cast<const char*>(&end), sizeof end);
+    own.push_back({int(i), sends, streams.at(size_t(sends ? key.first : key.second)).device()});
   }
-  std::map<int32_t, std::array<GpuEnd, 2>> ends;  // by channel
-  std::map<int32_t, int> count;
-  for (const std::string& told : peers.all_gather(own))
-    for (size_t at = 0; at + sizeof(GpuEnd) <= told.size(); at += sizeof(GpuEnd)) {
-      GpuEnd end;
-      std::memcpy(&end, told.data() + at, sizeof end);
-      ends[end.channel].at(size_t(end.end)) = end;
-      ++count[end.channel];
-    }
-  for (const auto& [channel, both] : ends) {
-    if (count[channel] < 2 || std::memcmp(both[0].gpu, both[1].gpu, sizeof both[0].gpu) == 0) continue;
+  for (const auto& [channel, id] : agree_on_lines(peers, own)) {
     const std::pair key(channels[size_t(channel)].from, channels[size_t(channel)].to);
-    const std::string id(both[0].id, sizeof both[0].id);
     try {
       if (const auto s = senders_.find(key); s != senders_.end())
         s->second->join(id, streams[size_t(key.first)].device());
