@@ -33,8 +33,8 @@ std::vector<ConfigField> update_fields() {
       {"rms_alpha", "rmsprop: decay of the mean square", &C::rms_alpha, true},
       {"adam_eps", "adam, adamw, rmsprop: added to the root of the second moment", &C::adam_eps, true},
       {"clip_grad",
-       "largest norm of the gradients, longer ones are shortened to it: of the whole network with bp, which then needs "
-       "one device, of each stage with al and scpl; 0: any",
+       "largest norm of the gradients, longer ones are shortened to it: of the whole network with bp, on however many "
+       "devices, of each stage with al and scpl; 0: any",
        &C::clip_grad, true},
       {"weight_decay", "L2 for adam, rmsprop and sgd, decoupled for adamw", &C::weight_decay, true},
       {"label_smoothing", "bp: what a label gives up to all other classes; gnmt: to all alike", &C::label_smoothing,

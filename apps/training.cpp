@@ -12,7 +12,6 @@
 #include "apps/recipe.h"
 #include "apps/schedule_file.h"
 #include "data/word_vectors.h"
-#include "optim/clipped.h"
 #include "pipeline/packing.h"
 
 namespace sluice {
@@ -99,12 +98,17 @@ Training::Training(RunConfig config, TrainingData data, const Ranks& ranks)
   if (ranks_.many() && !a.all.stage_of.empty())
     throw ConfigError(str("schedule=", config_.schedule, ", replicas='", config_.replicas, "': ", ranks_.count(),
                           " processes, expected one where stages lie on several devices"));
+  const bool meets = config_.clip_grad > 0 && rule.error_crosses && devices_.size() > 1;
+  if (meets && !a.all.stage_of.empty())
+    throw ConfigError(str("clip_grad=", config_.clip_grad, " with schedule=", config_.schedule, ", replicas='",
+                          config_.replicas, "': expected each stage on one device"));
   try {
     std::vector<StagePorts> ports;
     std::vector<StagePtr> own = make_stages(model, rule.error_crosses, a.all, ports);
-    pipeline_ = make_pipeline(std::move(own), ports, rule, a.plan,
+    pipeline_ = make_pipeline(std::move(own), ports, rule, meets ? meet_before_updates(a.plan) : a.plan,
                               {.recompute = config_.recompute_weights == "backward" ? Pass::kBackward : Pass::kForward,
                                .stage_of = a.all.stage_of});
+    if (meets) pipeline_.norms = norm_exchanges();
   } catch (const ScheduleError& e) {
     throw in_schedule(a.schedule, e);
   }
@@ -167,11 +171,8 @@ std::vector<StageNet> Training::make_nets(const ModelEntry& model) const {
 std::vector<StagePtr> Training::make_stages(const ModelEntry& model, bool error_crosses, const InstancePlacement& all,
                                             std::vector<StagePorts>& ports) {
   const bool clips = config_.clip_grad > 0;
-  if (clips && error_crosses && devices_.size() > 1)
-    throw ConfigError(str("clip_grad=", config_.clip_grad, ": rule=", config_.rule, " on ", devices_.size(),
-                          " devices, whose gradients have no common norm; expected one device"));
   std::vector<StagePtr> stages;
-  std::shared_ptr<GradientClip> clip;
+  clips_.resize(devices_.size());
   std::vector<StageNet> nets = make_nets(model);
   weighted_ = reads_weights(*nets.back().body);
   for (size_t i = 0; i < all.placement.size(); ++i) {
@@ -187,15 +188,29 @@ std::vector<StagePtr> Training::make_stages(const ModelEntry& model, bool error_
     }
     OptimizerPtr optimizer = make_optimizer(config_);
     if (clips) {
+      std::shared_ptr<GradientClip>& clip = clips_[size_t(all.placement[i])];
       if (!clip || !error_crosses) clip = std::make_shared<GradientClip>(float(config_.clip_grad));
       optimizer = std::make_unique<ClippedOptimizer>(std::move(optimizer), clip);
     }
     stages.push_back(
         std::make_unique<Stage>(std::move(nets[stage]), streams_[ranks_.many() ? 0 : size_t(all.placement[i])],
                                 uint64_t(config_.seed), std::move(optimizer), settings_of(config_, steps_per_epoch_)));
-    if (clips) clip->add(stages.back()->arena);
+    if (clips) clips_[size_t(all.placement[i])]->add(stages.back()->arena);
   }
   return stages;
+}
+
+std::vector<NormExchange> Training::norm_exchanges() const {
+  std::vector<NormExchange> all;
+  for (const std::shared_ptr<GradientClip>& clip : clips_) {
+    NormExchange& own = all.emplace_back();
+    if (!clip) continue;  // another rank's
+    own.squares = [clip](const Stream& stream) { return clip->squares(stream); };
+    own.take = [clip](const Stream& stream, int64_t step, const std::vector<float>& squares) {
+      clip->take(stream, step, squares);
+    };
+  }
+  return all;
 }
 
 RunResult Training::run(const Stretch& stretch) {

@@ -10,6 +10,7 @@
 #include "apps/catalog.h"
 #include "apps/ranks.h"
 #include "data/loader.h"
+#include "optim/clipped.h"
 #include "pipeline/adaptive.h"
 #include "pipeline/beam_search.h"
 #include "pipeline/byte_count.h"
@@ -111,6 +112,7 @@ class Training {
   std::vector<StageNet> make_nets(const ModelEntry& model) const;
   std::vector<StagePtr> make_stages(const ModelEntry& model, bool error_crosses, const InstancePlacement& all,
                                     std::vector<StagePorts>& ports);
+  std::vector<NormExchange> norm_exchanges() const;
   Placement agreed_placement(int stages, bool error_crosses) const;
   std::vector<Stream> make_streams() const;
   std::unique_ptr<Loader> training_loader(int readers) const;
@@ -130,10 +132,11 @@ class Training {
   std::vector<Device> devices_;
   std::vector<CpuShare> shares_;
   Placement placement_;
-  std::vector<Stream> streams_;      // one a device; of many ranks: that of this one alone
-  std::vector<StageMode> modes_;     // of the last run, by stage
-  std::set<std::string> elsewhere_;  // paths of the parameters and buffers that other ranks have
-  bool weighted_ = false;            // reads_weights(the last stage)
+  std::vector<Stream> streams_;                       // one a device; of many ranks: that of this one alone
+  std::vector<StageMode> modes_;                      // of the last run, by stage
+  std::set<std::string> elsewhere_;                   // paths of the parameters and buffers that other ranks have
+  std::vector<std::shared_ptr<GradientClip>> clips_;  // by device, where its gradients have a norm in common
+  bool weighted_ = false;                             // reads_weights(the last stage)
   Pipeline pipeline_;
   std::unique_ptr<Loader> loader_, test_loader_;
   std::unique_ptr<Loader> train_loader_, validation_loader_;  // for accuracy on them, made when it is asked for

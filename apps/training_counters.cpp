@@ -12,14 +12,14 @@ int Training::cores() const {
 }
 
 ByteCount Training::counted_bytes() {
-  std::vector<StageNet> nets = make_nets(find_model(config_));
+  const std::vector<StageNet> nets = make_nets(find_model(config_));
   int readers = 0;
   for (const StageNet& n : nets) readers += n.body->feed_ports().empty() ? 0 : 1;
   std::unique_ptr<Loader> all;  // a loader that all stages read from
   if (ranks_.many()) all = training_loader(readers);
   Loader& loader = all ? *all : *loader_;
   loader.seek(0);
-  return count_bytes(std::move(nets), feed_from(loader), pipeline_.wiring.error_crosses,
+  return count_bytes(nets, feed_from(loader), pipeline_.wiring.error_crosses,
                      int(make_optimizer(config_)->state_names().size()));
 }
 std::vector<WorkerBytes> Training::expected_memory() {

@@ -11,22 +11,34 @@ GradientClip::GradientClip(float most) : most_(most) {
   if (!(most > 0.0f)) throw ConfigError(str("clipping gradients at a norm of ", most, ", expected a positive number"));
 }
 
-ConstRef GradientClip::factor(const Stream& stream, int64_t step) {
+Tensor GradientClip::squares(const Stream& stream) {
   if (arenas_.empty()) throw Error("clipping gradients: no arena was added");
   const auto count = int64_t(arenas_.size());
-  if (!factor_.defined()) {
-    squares_ = Tensor::empty(stream, {count}, DType::kF32, MemoryTag::kOptimizer);
-    factor_ = Tensor::empty(stream, {1}, DType::kF32, MemoryTag::kOptimizer);
-  }
-  if (step_ == step) return factor_.cref();
-  step_ = step;
+  if (!squares_.defined()) squares_ = Tensor::empty(stream, {count}, DType::kF32, MemoryTag::kOptimizer);
   for (int64_t i = 0; i < count; ++i) {
     arenas_[size_t(i)]->finish_grads(stream);
     launch(kernels::SumSquares{.x = arenas_[size_t(i)]->grads().cref(), .sum = squares_.flat_view(i, {1}).ref()},
            stream);
   }
-  launch(kernels::ClipFactor{.squares = squares_.cref(), .factor = factor_.ref(), .most = most_}, stream);
+  return squares_;
+}
+
+void GradientClip::take(const Stream& stream, int64_t step, const std::vector<float>& all) {
+  if (!all_squares_.defined())
+    all_squares_ = Tensor::empty(stream, {int64_t(all.size())}, DType::kF32, MemoryTag::kOptimizer);
+  all_squares_.assign<float>(stream, all);
+  make_factor(stream, step, all_squares_);
+}
+
+ConstRef GradientClip::factor(const Stream& stream, int64_t step) {
+  if (step_ != step) make_factor(stream, step, squares(stream));
   return factor_.cref();
+}
+
+void GradientClip::make_factor(const Stream& stream, int64_t step, const Tensor& squares) {
+  if (!factor_.defined()) factor_ = Tensor::empty(stream, {1}, DType::kF32, MemoryTag::kOptimizer);
+  launch(kernels::ClipFactor{.squares = squares.cref(), .factor = factor_.ref(), .most = most_}, stream);
+  step_ = step;
 }
 
 std::vector<Weights> ClippedOptimizer::step(Arena& arena, const Stream& stream, const Update& update) {

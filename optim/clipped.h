@@ -8,20 +8,28 @@
 namespace sluice {
 
 /// The arenas whose gradients are shortened together, by one factor a step. All are updated on one stream, and the
-/// gradients of all are complete before the first of them is updated.
+/// gradients of all are complete before the first of them is updated. With arenas on other streams they have a common
+/// factor where each stream has an object of its own that takes the squares of all: the same bits as on one stream.
 class GradientClip {
  public:
   /// Throws ConfigError unless the norm is positive.
   explicit GradientClip(float most);
   /// Before the first step. The arena must outlive this object's steps.
   void add(Arena& arena) { arenas_.push_back(&arena); }
-  /// The factor of a step, [1] f32 on the device; queued once a step.
+  /// Queues the sums of squares of the arenas' gradients: [arenas] f32, in the order in which they were added. Throws
+  /// Error where there is none.
+  Tensor squares(const Stream& stream);
+  /// Before factor() of this step: the squares of all arenas there are, in an order that is the same everywhere.
+  void take(const Stream& stream, int64_t step, const std::vector<float>& all);
+  /// The factor of a step, [1] f32 on the device; queued once a step, from the own squares if none were taken.
   ConstRef factor(const Stream& stream, int64_t step);
 
  private:
+  void make_factor(const Stream& stream, int64_t step, const Tensor& squares);
+
   float most_;
   std::vector<Arena*> arenas_;
-  Tensor squares_, factor_;
+  Tensor squares_, all_squares_, factor_;
   int64_t step_ = -1;
 };
 

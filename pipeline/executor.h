@@ -6,6 +6,7 @@
 #include <functional>
 #include <vector>
 
+#include "pipeline/norm_exchange.h"
 #include "pipeline/parcel.h"
 #include "pipeline/rule.h"
 #include "pipeline/validate.h"
@@ -23,6 +24,8 @@ struct Pipeline {
   Wiring wiring;
   Plan plan;      // with transfers
   Report report;  // of validate()
+  /// By worker, those of other processes without functions, where the plan is of meet_before_updates(); else none.
+  std::vector<NormExchange> norms{};
 
   /// The stages, where they have replicas the first instances: their running statistics are the ones that count.
   Stages firsts() const;

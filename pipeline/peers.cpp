@@ -98,7 +98,7 @@ std::vector<std::string> Peers::all_gather(const std::string& own) {
     return std::all_of(others_.begin(), others_.end(), [](const Other& o) { return !o.gathered.empty(); });
   };
   changed_.wait(lock, [&] { return !failure_.empty() || all_here(); });
-  if (!failure_.empty()) throw TransportError(failure_);
+  if (!all_here()) throw TransportError(failure_);  // else it is of a process that went on from here
   std::vector<std::string> all;
   for (Other& o : others_) {
     all.push_back(std::move(o.gathered.front()));

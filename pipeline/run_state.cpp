@@ -3,6 +3,7 @@
 #include "pipeline/run_state.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "engine/error.h"
@@ -13,6 +14,8 @@ namespace {
 
 /// What processes tell each other in a run.
 enum class Word : uint8_t { kLosses, kArrived, kAskToStop, kHold, kBegun, kEndAt, kDone };
+
+constexpr size_t kValuesAt = 64;  // in the message of an arrival: where a stream writes them
 
 std::string message(Word word) { return Packer().add(word).bytes(); }
 std::string message(Word word, int64_t value) { return Packer().add(word).add(value).bytes(); }
@@ -93,25 +96,41 @@ void RunState::report(int instance, StepLosses losses) {
   options.on_losses(losses);
 }
 
-void RunState::arrive(int worker, const Stream& stream) {
+void RunState::arrive(int worker, const Stream& stream, const Tensor& values) {
+  const Mail mail = make_mail(kValuesAt + (values.defined() ? size_t(values.bytes()) : 0));
+  const Word word = Word::kArrived;
+  std::memcpy(mail.data.get(), &word, sizeof word);
+  if (values.defined()) copy_to_host(stream, values, mail.data.get() + kValuesAt);
   Event here = stream.record();
   if (options.peers != nullptr)
     for (int r = 0; r < options.peers->count(); ++r)
-      if (r != options.peers->rank()) options.peers->post(r, topic_, make_mail(message(Word::kArrived)), {here});
+      if (r != options.peers->rank()) options.peers->post(r, topic_, mail, {here});
   const std::lock_guard lock(mutex_);
-  arrivals_[size_t(worker)].push_back(std::move(here));
+  arrivals_[size_t(worker)].push_back({std::move(here), mail});
   met_.notify_all();
 }
 
-void RunState::await(int worker, const Stream& stream) {
-  std::unique_lock lock(mutex_);
-  const size_t meeting = arrivals_[size_t(worker)].size() - 1;
-  const auto complete = [&] {
-    return std::all_of(arrivals_.begin(), arrivals_.end(), [&](const auto& a) { return a.size() > meeting; });
-  };
-  met_.wait(lock, [&] { return error_ || complete(); });
-  if (error_) throw Aborted("the run was ended");
-  for (std::vector<Event>& a : arrivals_) stream.wait(a[meeting]);
+std::vector<std::vector<float>> RunState::await(int worker, const Stream& stream) {
+  std::vector<Arrival> all;
+  {
+    std::unique_lock lock(mutex_);
+    const size_t meeting = arrivals_[size_t(worker)].size() - 1;
+    const auto complete = [&] {
+      return std::all_of(arrivals_.begin(), arrivals_.end(), [&](const auto& a) { return a.size() > meeting; });
+    };
+    met_.wait(lock, [&] { return error_ || complete(); });
+    if (error_) throw Aborted("the run was ended");
+    for (const std::vector<Arrival>& a : arrivals_) all.push_back(a[meeting]);
+  }
+  std::vector<std::vector<float>> values;
+  for (const Arrival& a : all) {
+    stream.wait(a.reached);
+    values.emplace_back((a.mail.bytes - kValuesAt) / sizeof(float));
+    if (values.back().empty()) continue;
+    a.reached.sync();
+    std::memcpy(values.back().data(), a.mail.data.get() + kValuesAt, values.back().size() * sizeof(float));
+  }
+  return values;
 }
 
 RunState::Done RunState::finish(Done own) {
@@ -146,7 +165,7 @@ void RunState::hear(int from, const Mail& mail) {
     }
     case Word::kArrived: {
       const std::lock_guard lock(mutex_);
-      arrivals_[size_t(from)].push_back({});
+      arrivals_[size_t(from)].push_back({{}, mail});
       return met_.notify_all();
     }
     case Word::kAskToStop:

@@ -28,11 +28,12 @@ class RunState {
   int64_t mbs();
   /// Passes an instance's losses of a step on: those of a stage with several, added up, when all have come.
   void report(int instance, StepLosses losses);
-  /// The k-th arrival of each worker makes meeting k.
-  void arrive(int worker, const Stream& stream);
+  /// The k-th arrival of each worker makes meeting k. It may bring values, f32.
+  void arrive(int worker, const Stream& stream, const Tensor& values = {});
   /// Blocks the host until every worker has arrived at the meeting that `worker` arrived at last; then the stream waits
-  /// for all of them. Throws Aborted when the run has failed.
-  void await(int worker, const Stream& stream);
+  /// for all of them. By worker, the values that they brought, for which the host waits, too. Throws Aborted when the
+  /// run has failed.
+  std::vector<std::vector<float>> await(int worker, const Stream& stream);
 
   /// What a process did, for all to know.
   struct Done {
@@ -58,7 +59,11 @@ class RunState {
   std::mutex mutex_, report_mutex_;
   std::map<std::pair<int, int64_t>, std::map<int, std::vector<float>>> partial_;  // by stage and step, then instance
   std::condition_variable met_;
-  std::vector<std::vector<Event>> arrivals_;  // by worker and meeting
+  struct Arrival {
+    Event reached;  // of another process: by the time that it is known
+    Mail mail;      // as processes tell it to each other; its values are there once the event is reached
+  };
+  std::vector<std::vector<Arrival>> arrivals_;  // by worker and meeting
   int64_t limit_ = 0, begun_ = 0;
   std::exception_ptr error_;
   // Between processes.

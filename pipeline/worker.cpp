@@ -93,9 +93,9 @@ void Worker::interpret(const Action& a) {
       inbox_[{a.peer, a.stage, a.mb, a.view}] = run_.net.recv(a, stream);
       return;
     case Do::kArrive:
-      return run_.arrive(index_, stream);
+      return run_.arrive(index_, stream, norm_exchange() ? norm_exchange()->squares(stream) : Tensor());
     case Do::kAwait:
-      return run_.await(index_, stream);
+      return meet(a);
   }
 }
 
@@ -335,6 +335,20 @@ void Worker::update(const Action& a) {
     s.versions.update(s.stream, s.finite, next);
   }
   own_.at(a.stage).log.end_step(s.stream, step);
+}
+
+void Worker::meet(const Action& a) {
+  const Stream& stream = stage(a).stream;
+  const std::vector<std::vector<float>> brought = run_.await(index_, stream);
+  if (!norm_exchange()) return;
+  std::vector<float> squares;
+  std::vector<size_t> taken(brought.size());
+  for (const int w : run_.pipeline.report.placement) squares.push_back(brought[size_t(w)].at(taken[size_t(w)]++));
+  norm_exchange()->take(stream, run_.options.first_step + a.mb / mbs_per_step(), squares);
+}
+
+const NormExchange* Worker::norm_exchange() const {
+  return run_.pipeline.norms.empty() ? nullptr : &run_.pipeline.norms[size_t(index_)];
 }
 
 void Worker::put(const Action& a, int to, Parcel parcel) {

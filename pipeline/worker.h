@@ -49,6 +49,7 @@ class Worker {
   void backward_weight(const Action& a);
   void reduce(const Action& a);
   void update(const Action& a);
+  void meet(const Action& a);
 
   /// Counted from the start of training.
   int64_t mb_of_training(const Action& a) const;
@@ -67,6 +68,8 @@ class Worker {
   /// Where a pass of micro-batch `mb` stands behind `updates` of its stage.
   PassAt pass_at(int64_t mb, int64_t updates, const WeightRead& forward = {}) const;
   Weights read(const Action& a, Pass pass, const WeightRead& what);
+  /// Null where the gradients have no common norm, or all are this worker's.
+  const NormExchange* norm_exchange() const;
   bool is_mine(int stage) const { return run_.pipeline.report.placement[size_t(stage)] == index_; }
   const Instances& instances() const { return run_.pipeline.wiring.instances; }
   bool brings_gradient(const Edge& e, const Action& a) const {

@@ -8,7 +8,6 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
-using testing::Not;
 
 constexpr double kEndS = 10;   // all ranks are gone so long after one is
 constexpr double kHangS = 60;  // a job that was not hurt
@@ -67,6 +66,7 @@ TEST_F(MpiTrain, RanksTrainToTheWeightsOfOneProcess) {
            {4, "--rule bp --micro-batches 4 --schedule zb_h1 --validation 0.2"},
            {2, "--rule bp --micro-batches 4 --schedule gpipe --train-accuracy true"},
            {4, "--rule pipeoptim --micro-batches 2"},
+           {3, "--rule bp --micro-batches 4 --clip-grad 0.5"},
            {2, "--rule pipedream"},
            {4, "--rule al"},
            {2, "--rule al --accumulate prefix"}}) {

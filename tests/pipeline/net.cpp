@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "optim/adam.h"
+#include "optim/clipped.h"
 #include "pipeline/recompute_stages.h"
 #include "tests/support/support.h"
 
@@ -103,20 +104,36 @@ Trained make_trained(std::vector<StageNet> nets, const PlanOptions& plan) {
   for (int w = 0; w < count_workers(plan.placement); ++w) t.streams.emplace_back(device_of(plan.where, w));
   std::vector<StagePtr> stages(nets.size());
   std::vector<StagePorts> ports;
+  std::vector<std::shared_ptr<GradientClip>> clips(t.streams.size());
   for (size_t s = 0; s < nets.size(); ++s) {
     ports.push_back({nets[s].body->in_ports(), nets[s].body->out_ports()});
     if (plan.here >= 0 && plan.placement[s] != plan.here) continue;
+    OptimizerPtr optimizer = std::make_unique<Adam>();
+    std::shared_ptr<GradientClip>& clip = clips[size_t(plan.placement[s])];
+    if (plan.most > 0) {
+      if (!clip) clip = std::make_shared<GradientClip>(plan.most);
+      optimizer = std::make_unique<ClippedOptimizer>(std::move(optimizer), clip);
+    }
     size_t groups = 1;
     for (const ParamSpec& param : nets[s].init.params()) groups = std::max(groups, size_t(param.group) + 1);
     stages[s] = std::make_unique<Stage>(
-        std::move(nets[s]), t.streams[size_t(plan.placement[s])], /*seed=*/3, std::make_unique<Adam>(),
+        std::move(nets[s]), t.streams[size_t(plan.placement[s])], /*seed=*/3, std::move(optimizer),
         [groups, lr = plan.lr](int64_t) { return std::vector<GroupSettings>(groups, {.lr = lr}); });
+    if (clip) clip->add(stages[s]->arena);
   }
-  t.pipeline = make_pipeline(
-      std::move(stages), ports, find_rule(plan.rule),
-      add_recompute(plan.compute.empty() ? find_schedule(plan.schedule).make(plan.placement, plan.mbs) : plan.compute,
-                    plan.recomputed),
-      {.depth = plan.depth, .stage_of = plan.stage_of});
+  Plan compute = add_recompute(
+      plan.compute.empty() ? find_schedule(plan.schedule).make(plan.placement, plan.mbs) : plan.compute, plan.recomputed);
+  const bool meets = plan.most > 0 && t.streams.size() > 1;
+  if (meets) compute = meet_before_updates(compute);
+  t.pipeline = make_pipeline(std::move(stages), ports, find_rule(plan.rule), compute,
+                             {.depth = plan.depth, .stage_of = plan.stage_of});
+  for (const std::shared_ptr<GradientClip>& clip : clips) {
+    if (!meets) break;
+    NormExchange& own = t.pipeline.norms.emplace_back();
+    if (!clip) continue;
+    own.squares = [clip](const Stream& s) { return clip->squares(s); };
+    own.take = [clip](const Stream& s, int64_t step, const std::vector<float>& all) { clip->take(s, step, all); };
+  }
   return t;
 }
 

@@ -67,6 +67,7 @@ struct PlanOptions {
   Where where = Where::kCpu;
   float lr = 0.01f;
   std::vector<int> recomputed{};  // stages
+  float most = 0;                 // above 0: gradients are clipped at this norm, of all stages together
   int here = -1;                  // of several processes, each with one worker: the stages of this one alone
   std::vector<int> stage_of{};    // where nets and placement are of instances
   Plan compute{};                 // not empty: goes before schedule

@@ -19,6 +19,7 @@ struct Case {
   bool local_losses = false;
   const char* rule = "backprop";
   int mbs = 4;
+  float most = 0;  // the norm of all gradients
 };
 const std::vector<Case> kCases = {{"naive_split", {0, 1, 2}},
                                   {"gpipe", {0, 0, 1}},
@@ -30,16 +31,22 @@ const std::vector<Case> kCases = {{"naive_split", {0, 1, 2}},
                                   {"associated_m", {0, 1, 0}, true, "associated"},
                                   {"associated_p", {1, 0, 2}, true, "associated"},
                                   {"async_1f1b", {0, 1, 2}, false, "pipeoptim"},
-                                  {"async_1f1b", {0, 1, 2}, false, "pipedream"}};
+                                  {"async_1f1b", {0, 1, 2}, false, "pipedream"},
+                                  {"one_f_one_b", {0, 1, 2}, false, "backprop", 4, 0.05f},
+                                  {"interleaved", {0, 1, 0, 1}, false, "backprop", 4, 0.05f}};
 
 /// What one process has of it; of all processes with -1.
 Trained part(const Case& c, int rank, const NetOptions& options = {}) {
   NetOptions o = options;
   o.stages = int(c.placement.size());
   o.local_losses = c.local_losses;
-  Trained t = make_trained(
-      make_nets(o),
-      {.rule = c.rule, .schedule = c.schedule, .placement = c.placement, .mbs = c.mbs, .where = o.where, .here = rank});
+  Trained t = make_trained(make_nets(o), {.rule = c.rule,
+                                          .schedule = c.schedule,
+                                          .placement = c.placement,
+                                          .mbs = c.mbs,
+                                          .where = o.where,
+                                          .most = c.most,
+                                          .here = rank});
   t.options = o;
   return t;
 }
