@@ -151,14 +151,15 @@ bool Peers::send_due() {
   std::vector<Event> reached;
   {
     const std::lock_guard lock(mutex_);
-    if (!failure_.empty()) return false;
-    for (auto& entry : posts_)
+    for (auto& entry : posts_) {
+      if (entry.first != 0 && !failure_.empty()) break;  // what others gather with is theirs, whatever came behind
       for (std::deque<Post>& queue = entry.second; !queue.empty(); queue.pop_front()) {
         Post& p = queue.front();
         if (!std::all_of(p.after.begin(), p.after.end(), [](const Event& e) { return e.ready(); })) break;
         reached.insert(reached.end(), p.after.begin(), p.after.end());
         due.push_back({p.to, entry.first, std::move(p.mail)});
       }
+    }
     std::erase_if(posts_, [](const auto& entry) { return entry.second.empty(); });
   }
   try {

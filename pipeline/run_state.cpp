@@ -81,6 +81,7 @@ void RunState::report(int instance, StepLosses losses) {
     return tell(0, Packer().add(Word::kLosses).add(losses.stage).add(losses.step).add(losses.values).bytes());
   if (!options.on_losses) return;
   const std::lock_guard lock(report_mutex_);
+  report_heard();
   const size_t others = pipeline.wiring.instances.replicas(instance).size();
   if (others > 0) {
     auto& parts = partial_[{losses.stage, losses.step}];
@@ -94,6 +95,15 @@ void RunState::report(int instance, StepLosses losses) {
     partial_.erase({losses.stage, losses.step});
   }
   options.on_losses(losses);
+}
+
+void RunState::report_heard() {
+  std::deque<StepLosses> heard;
+  {
+    const std::lock_guard lock(mutex_);
+    heard.swap(heard_);
+  }
+  for (const StepLosses& l : heard) options.on_losses(l);
 }
 
 void RunState::arrive(int worker, const Stream& stream, const Tensor& values) {
@@ -146,6 +156,13 @@ RunState::Done RunState::finish(Done own) {
     for (size_t w = 0; w < all.busy_s.size(); ++w) all.busy_s[w] += done_[r].busy_s[w];
     all.sent.insert(all.sent.end(), done_[r].sent.begin(), done_[r].sent.end());
   }
+  lock.unlock();
+  try {
+    const std::lock_guard reporting(report_mutex_);
+    if (options.on_losses) report_heard();
+  } catch (...) {
+    fail(std::current_exception());
+  }
   return all;
 }
 
@@ -157,11 +174,9 @@ void RunState::hear(int from, const Mail& mail) {
     case Word::kLosses: {
       StepLosses losses{in.take<int>(), in.take<int64_t>(), {}};
       losses.values = in.take_all<float>();
-      try {
-        return report(losses.stage, losses);
-      } catch (...) {
-        return fail(std::current_exception());
-      }
+      const std::lock_guard lock(mutex_);
+      heard_.push_back(std::move(losses));
+      return;
     }
     case Word::kArrived: {
       const std::lock_guard lock(mutex_);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <deque>
 #include <exception>
 #include <map>
 #include <mutex>
@@ -48,6 +49,7 @@ class RunState {
   Transport& net;
 
  private:
+  void report_heard();
   void hear(int from, const Mail& mail);
   void ask_to_stop();
   void hold();
@@ -70,7 +72,8 @@ class RunState {
   bool asked_ = false, held_ = false;  // to stop; until it is known where
   std::vector<int64_t> begun_by_;      // process 0: by process, -1: not known
   std::vector<Done> done_;
-  Peers::Topic topic_;  // last: it ends before what its listener uses
+  std::deque<StepLosses> heard_;  // process 0: of the others, told by its own worker, since that may block
+  Peers::Topic topic_;            // last: it ends before what its listener uses
 };
 
 }  // namespace sluice

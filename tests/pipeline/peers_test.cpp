@@ -148,6 +148,18 @@ TEST(Peers, MuchOfEachIsGatheredAtTheFirst) {
   });
 }
 
+TEST(Peers, AGatherThatIsCompleteOutlivesTheFailureBehindIt) {
+  for (int turn = 0; turn < 50; ++turn) {
+    Company company(2, kQuick);
+    std::thread other([&] {
+      EXPECT_EQ(company[1].all_gather("b"), (std::vector<std::string>{"a", "b"}));
+      company[1].fail("planted");
+    });
+    EXPECT_EQ(company[0].all_gather("a"), (std::vector<std::string>{"a", "b"}));
+    other.join();
+  }
+}
+
 TEST(Peers, WhoGathersLearnsOfAFailure) {
   Company company(3);
   std::thread fails([&] { company[2].fail("planted"); });
