@@ -2,10 +2,16 @@
 #include "pipeline/transport_mpi.h"
 
 #include <mpi.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
 #include <deque>
 #include <limits>
+#include <mutex>
+#include <thread>
 
 #include "engine/error.h"
 
@@ -20,9 +26,42 @@ void check(int code, const char* call) {
   throw TransportError(str(call, ": ", text));
 }
 
+constexpr std::chrono::seconds kTogether{20};
+
+/// Calls that wait for all ranks cannot be broken off when one of these never comes: then the process ends, and the
+/// launcher ends the others.
+class Together {
+ public:
+  explicit Together(const char* call)
+      : thread_([this, call] {
+          std::unique_lock lock(mutex_);
+          if (done_.wait_for(lock, kTogether, [this] { return over_; })) return;
+          std::fprintf(stderr, "sluice: process %d: not all ranks have come to %s within %d s\n", int(getpid()), call,
+                       int(kTogether.count()));
+          _exit(1);
+        }) {}
+  ~Together() {
+    {
+      const std::lock_guard lock(mutex_);
+      over_ = true;
+    }
+    done_.notify_one();
+    thread_.join();
+  }
+  Together(const Together&) = delete;
+  Together& operator=(const Together&) = delete;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable done_;
+  bool over_ = false;
+  std::thread thread_;
+};
+
 class MpiCourier final : public Courier {
  public:
   MpiCourier() {
+    const Together start("MPI_Init_thread");
     int level = MPI_THREAD_SINGLE;
     check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &level), "MPI_Init_thread");
     if (level < MPI_THREAD_FUNNELED) throw TransportError("MPI: this library serves programs without threads only");
@@ -76,6 +115,7 @@ class MpiCourier final : public Courier {
       new std::deque<Under>(std::move(receiving_));
       return;
     }
+    const Together end("MPI_Finalize");
     check(MPI_Comm_free(&world_), "MPI_Comm_free");
     check(MPI_Finalize(), "MPI_Finalize");
   }

@@ -7,6 +7,7 @@ namespace sluice::test::mpi_train_test {
 namespace {
 
 using testing::AllOf;
+using testing::AnyOf;
 using testing::HasSubstr;
 
 constexpr double kEndS = 10;   // all ranks are gone so long after one is
@@ -168,6 +169,21 @@ TEST_F(MpiTrain, ARankThatHangsEndsAllWithItsName) {
                                   HasSubstr("has not been heard of for 5 s")));
     for (const auto& entry : ranks) EXPECT_TRUE(ends(entry.second)) << "rank " << entry.first << " is left";
   }
+}
+
+TEST_F(MpiTrain, ARankThatNeverStartsEndsAll) {
+  Job job(under_mpirun(3, SLUICE_BINARY " " + long_run("never", 1'000'000)), run_dir("log"));
+  for (int i = 0; i < int(500 * kEndS) && job.ranks().count(1) == 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  const auto ranks = job.ranks();
+  ASSERT_EQ(ranks.count(1), 1u) << job.text();
+  kill(ranks.at(1), SIGSTOP);  // as a rule before it has called MPI
+  const auto status = job.wait(20 + kEndS);
+  ASSERT_TRUE(status.has_value()) << job.text();
+  EXPECT_NE(*status, 0);
+  EXPECT_THAT(job.text(), AnyOf(HasSubstr("not all ranks have come to MPI_Init_thread within 20 s"),
+                                HasSubstr("sluice: rank 1 (")));
+  for (const auto& entry : ranks) EXPECT_TRUE(ends(entry.second)) << "rank " << entry.first << " is left";
 }
 
 }  // namespace
