@@ -121,8 +121,9 @@ Trained make_trained(std::vector<StageNet> nets, const PlanOptions& plan) {
         [groups, lr = plan.lr](int64_t) { return std::vector<GroupSettings>(groups, {.lr = lr}); });
     if (clip) clip->add(stages[s]->arena);
   }
-  Plan compute = add_recompute(
-      plan.compute.empty() ? find_schedule(plan.schedule).make(plan.placement, plan.mbs) : plan.compute, plan.recomputed);
+  Plan compute =
+      add_recompute(plan.compute.empty() ? find_schedule(plan.schedule).make(plan.placement, plan.mbs) : plan.compute,
+                    plan.recomputed);
   const bool meets = plan.most > 0 && t.streams.size() > 1;
   if (meets) compute = meet_before_updates(compute);
   t.pipeline = make_pipeline(std::move(stages), ports, find_rule(plan.rule), compute,
