@@ -1,15 +1,17 @@
 // waits_bench [--json FILE]: the simulator beside the clock, with stages that wait for a stated time instead of
 // computing, so that many workers share few cores and nothing but the schedule decides. Every schedule of
-// backpropagation on each number of workers; medians over rounds.
+// backpropagation on each number of workers; medians over rounds. Under mpirun each process is a worker.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "apps/median.h"
+#include "apps/ranks.h"
 #include "apps/run_dir.h"
 #include "apps/table.h"
 #include "engine/error.h"
@@ -26,7 +28,7 @@ using namespace sluice;
 struct Options {
   std::string json;
   std::vector<int> workers{4, 8};
-  int64_t rounds = 3, mbs = 8;
+  int64_t rounds = 3, mbs = 16;
   double unit = 10;
 };
 
@@ -90,38 +92,42 @@ struct Row {
   double simulated_idle = 0;
 };
 
-/// A schedule with stages that lie as it wants them, of costs that differ from stage to stage by up to a half.
+/// Where a schedule wants its stages: one a worker; in turns; down and up a V; or each on two workers.
+InstancePlacement placement_for(const PlanSchedule& schedule, int workers) {
+  const std::string name = schedule.name;
+  if (name == "one_device") return {all_on_one(workers), {}};
+  if (schedule.spread != nullptr) return schedule.spread(one_each(workers));
+  Placement placement = one_each(workers);
+  const bool turns = name == "interleaved", v = name == "zb_v" || name.starts_with("v_");
+  for (int w = 0; (turns || v) && w < workers; ++w) placement.push_back(v ? workers - 1 - w : w);
+  return {placement, {}};
+}
+
+/// A schedule over stages of costs that differ from stage to stage by up to a half.
 class Waiting {
  public:
-  Waiting(const PlanSchedule& schedule, int workers, const Options& o) : options_(o) {
-    const bool turns = schedule.name == std::string("interleaved"), one = schedule.name == std::string("one_device");
-    const bool v = schedule.name == std::string("zb_v") || std::string(schedule.name).starts_with("v_");
-    Placement placement = one ? all_on_one(workers) : one_each(workers);
-    for (int w = 0; (turns || v) && w < workers; ++w) placement.push_back(v ? workers - 1 - w : w);
-    const int count = count_workers(placement);
-    std::vector<Device> devices;
-    for (int w = 0; w < count; ++w) devices.push_back({DeviceKind::kCpu, w});
-    for (const Device& d : devices) streams_.emplace_back(d, CpuShare{.team = 1, .cores = {}});
-    const double unit = 1e-3 * o.unit * (turns || v ? 0.5 : 1);
-    std::vector<StagePtr> stages;
-    for (size_t s = 0; s < placement.size(); ++s) {
-      const double scale = unit * (1 + 0.25 * double(s % 3));
-      const Waits w{scale, 1.2 * scale, 0.8 * scale};
+  /// Throws ScheduleError for a number of workers or micro-batches that the schedule does not take.
+  Waiting(const PlanSchedule& schedule, int workers, const Options& o, const Ranks& ranks)
+      : options_(o), ranks_(ranks) {
+    const InstancePlacement lie = placement_for(schedule, workers);
+    const auto count = size_t(count_workers(lie.placement));
+    const auto stages = size_t(*std::max_element(lie.placement.begin(), lie.placement.end()) + 1);
+    for (size_t w = 0; w < count; ++w)
+      streams_.emplace_back(Device{DeviceKind::kCpu, int(w)}, CpuShare{.team = 1, .cores = {}});
+    const size_t n = lie.stage_of.empty() ? lie.placement.size() : stages;
+    share_ = double(workers) / double(n);
+    for (size_t s = 0; s < n; ++s) {
+      const Waits w = waits(s);
       costs_.forward.push_back(w.forward);
       costs_.backward_input.push_back(w.input);
       costs_.backward_weight.push_back(w.weight);
-      StageNet net{.name = str("stage", s), .init = {}, .body = nullptr};
-      net.body = std::make_unique<WaitingStage>(net.init.scope(net.name), w, s == 0, s + 1 == placement.size());
-      stages.push_back(std::make_unique<Stage>(std::move(net), streams_[size_t(placement[s])], /*seed=*/1,
-                                               std::make_unique<Sgd>(),
-                                               [](int64_t) { return std::vector<GroupSettings>(1, {.lr = 1e-3f}); }));
     }
     const int mbs = schedule.synchronous ? int(o.mbs) : 1;
-    const char* rule = schedule.synchronous ? "backprop" : "pipeoptim";
-    const Plan plan =
-        schedule.make_for != nullptr ? schedule.make_for(placement, mbs, costs_) : schedule.make(placement, mbs);
-    pipeline_ = make_pipeline(std::move(stages), find_rule(rule), plan);
-    row_ = {.schedule = schedule.name, .workers = count, .ratios = {}, .idle = {}};
+    const Plan plan = schedule.make_for != nullptr ? schedule.make_for(lie.placement, mbs, costs_)
+                                                   : schedule.make(lie.placement, mbs);
+    make(lie, n, plan, find_rule(schedule.synchronous ? "backprop" : "pipeoptim"));
+    if (!lie.stage_of.empty()) costs_ = between(pipeline_.wiring.instances, costs_);
+    row_ = {.schedule = schedule.name, .workers = int(count), .ratios = {}, .idle = {}};
     run(2);  // memory and library plans are made
     row_.ratios.clear();
     row_.idle.clear();
@@ -131,6 +137,7 @@ class Waiting {
     RunOptions run;
     run.steps = steps * (pipeline_.wiring.synchronous ? 1 : options_.mbs);
     run.first_step = step_;
+    run.peers = ranks_.peers();
     run.feed = [](const FeedRequest& r) {
       return Parcel{{Tensor::from<float>(r.stream, std::vector<float>(16, 0.5f), {2, 8}, MemoryTag::kIo)}};
     };
@@ -146,22 +153,47 @@ class Waiting {
   const Row& row() const { return row_; }
 
  private:
+  Waits waits(size_t stage) const {
+    const double scale = 1e-3 * options_.unit * share_ * (1 + 0.25 * double(stage % 3));
+    return {scale, 1.2 * scale, 0.8 * scale};
+  }
+  /// All stages, or of several processes this one's.
+  void make(const InstancePlacement& lie, size_t n, const Plan& plan, const LearningRule& rule) {
+    std::vector<StagePtr> stages(lie.placement.size());
+    std::vector<StagePorts> ports;
+    for (size_t i = 0; i < lie.placement.size(); ++i) {
+      const size_t s = lie.stage_of.empty() ? i : size_t(lie.stage_of[i]);
+      const Waits w = waits(s);
+      StageNet net{.name = str("stage", s), .init = {}, .body = nullptr};
+      net.body = std::make_unique<WaitingStage>(net.init.scope(net.name), w, s == 0, s + 1 == n);
+      ports.push_back({net.body->in_ports(), net.body->out_ports()});
+      if (ranks_.many() && lie.placement[i] != ranks_.rank()) continue;
+      stages[i] = std::make_unique<Stage>(std::move(net), streams_[size_t(lie.placement[i])], /*seed=*/1,
+                                          std::make_unique<Sgd>(),
+                                          [](int64_t) { return std::vector<GroupSettings>(1, {.lr = 1e-3f}); });
+    }
+    pipeline_ = make_pipeline(std::move(stages), ports, rule, plan, {.stage_of = lie.stage_of});
+  }
+
   const Options& options_;
+  const Ranks& ranks_;
   std::vector<Stream> streams_;
   CostModel costs_{.forward = {}, .backward_input = {}, .backward_weight = {}, .update = {}};
   Pipeline pipeline_;
+  double share_ = 1;  // of a worker's work in each of its stages
   int64_t step_ = 0;
   Row row_;
 };
 
-void measure(const Options& o) {
+void measure(const Options& o, const Ranks& ranks) {
   Table table({"schedule", "workers", "simulated over real", "idle", "simulated"});
   nlohmann::ordered_json json;
-  for (const int workers : o.workers)
+  for (const int workers : ranks.many() ? std::vector<int>{ranks.count()} : o.workers)
     for (const PlanSchedule& s : schedules()) {
-      if (!s.error_crosses) continue;
-      fmt::print(stderr, "{} on {} workers\r", s.name, workers);
-      Waiting waiting(s, workers, o);
+      const bool all_work = !ranks.many() || (s.name != std::string("one_device") && s.spread == nullptr);
+      if (!s.error_crosses || !all_work) continue;
+      if (ranks.leads()) fmt::print(stderr, "{} on {} workers   \r", s.name, workers);
+      Waiting waiting(s, workers, o, ranks);
       for (int64_t round = 0; round < o.rounds; ++round) waiting.run(2);
       const Row& r = waiting.row();
       table.add({r.schedule, std::to_string(r.workers), fmt::format("{:.3f}", median(r.ratios)),
@@ -170,6 +202,7 @@ void measure(const Options& o) {
                                                      {"bubble_measured", median(r.idle)},
                                                      {"bubble_simulated", r.simulated_idle}};
     }
+  if (!ranks.leads()) return;
   fmt::print("{}", table.text());
   if (!o.json.empty()) write_file(o.json, json.dump(2) + "\n");
 }
@@ -186,8 +219,10 @@ int main(int argc, char** argv) {
   app.add_option("--unit", o.unit, "milliseconds of the shortest forward")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   try {
-    measure(o);
+    among_ranks(5, [&](const Ranks& ranks) { measure(o, ranks); });
     return 0;
+  } catch (const ToldError&) {
+    return 1;
   } catch (const std::exception& e) {
     std::cerr << "waits_bench: " << e.what() << "\n";
     return 1;
