@@ -36,7 +36,7 @@ struct Options {
   bool adam = false;
 };
 
-/// Where the four stages lie: in a row, in turns, or down and up a V.
+/// Where the four stages lie: in a row (bidirectional schedules add the same backwards), in turns, or down and up a V.
 const Placement kRuns{0, 0, 1, 1}, kTurns{0, 1, 0, 1}, kV{0, 1, 1, 0};
 
 std::vector<RowPlan> plans(const Options& o) {
@@ -46,6 +46,7 @@ std::vector<RowPlan> plans(const Options& o) {
     all.push_back({schedule, "backprop", kRuns, m});
   all.push_back({"interleaved", "backprop", kTurns, m});
   for (const char* schedule : {"zb_v", "v_half", "v_min"}) all.push_back({schedule, "backprop", kV, m});
+  for (const char* schedule : {"chimera", "dual_pipe"}) all.push_back({schedule, "backprop", kRuns, m});
   for (const LearningRule& r : rules())
     if (!r.synchronous) all.push_back({"async_1f1b", r.name, kRuns, r.name == std::string("2bw") ? 2 : 1});
   if (o.rows.empty()) return all;
@@ -98,7 +99,8 @@ class Base {
   const PipelineRow& one() const { return one_; }
   double pair() const { return median(pair_); }
   CostModel costs(const PipelineRow& of) const {
-    const bool split = of.plan().schedule.starts_with("zb_") || of.plan().schedule.starts_with("v_");
+    const bool split = of.plan().schedule.starts_with("zb_") || of.plan().schedule.starts_with("v_") ||
+                       of.plan().schedule == "dual_pipe";
     return bench::costs_of(split ? split_ : whole_, 4, of.sent());
   }
 
@@ -120,7 +122,7 @@ class Base {
 CostModel traced(PipelineRow& row, int64_t steps) {
   Trace trace(1 << 20);
   row.run(steps, &trace);
-  return bench::costs_of(trace, 4, row.sent());
+  return bench::costs_of(trace, int(row.pipeline().stages.size()), row.sent());
 }
 
 struct Figures {
@@ -156,12 +158,17 @@ class PipelineBench {
   Figures figures(const PipelineRow& r) const {
     const Base& base = *bases_.at(r.plan().mbs);
     CostModel costs = base.costs(r);
+    const double share = largest_share(costs);
     costs.link = own_.at(r.key()).link;
+    if (r.pipeline().stages.size() > 4) {
+      std::erase_if(costs.edges, [](const EdgeBytes& e) { return e.to >= 4; });  // those of second instances are alike
+      costs = between(r.pipeline().wiring.instances, costs);
+    }
     const Timeline t =
         simulate(r.pipeline().plan, r.pipeline().wiring, costs, r.last_steps() * r.pipeline().report.mbs_per_step);
     Figures f;
     f.over_one = paired(timed(base.one().seconds()), timed(r.seconds()));
-    f.share = f.over_one * largest_share(costs) / base.pair();
+    f.share = f.over_one * share / base.pair();
     f.bubble = r.idle_share();
     const bench::Halves h = halves_of(base);
     const bool drains = r.plan().schedule != "async_1f1b";

@@ -49,15 +49,19 @@ PipelineRow::PipelineRow(const Subject& subject, RowPlan plan, size_t first)
   const std::vector<CpuShare> shares = share_cores(subject.devices, 1);
   for (size_t w = first; w < first + size_t(count_workers(plan_.placement)); ++w)
     streams_.emplace_back(subject.devices.at(w), shares.at(w));
-  std::vector<StageNet> nets = cut(subject.net, subject.cuts);
-  feed_ = fixed_feed(subject, nets.size());
+  const PlanSchedule& schedule = find_schedule(plan_.schedule);
+  InstancePlacement lie{plan_.placement, {}};
+  if (schedule.spread != nullptr) lie = schedule.spread(plan_.placement);
+  feed_ = fixed_feed(subject, lie.placement.size());
   std::vector<StagePtr> stages;
-  for (size_t i = 0; i < nets.size(); ++i)
+  for (size_t i = 0; i < lie.placement.size(); ++i) {
+    std::vector<StageNet> nets = cut(subject.net, subject.cuts);  // an instance has layers of its own
     stages.push_back(std::make_unique<Stage>(
-        std::move(nets[i]), streams_[size_t(plan_.placement[i])], /*seed=*/1, make_optimizer(subject),
+        std::move(nets[i % nets.size()]), streams_[size_t(lie.placement[i])], /*seed=*/1, make_optimizer(subject),
         [](int64_t) { return std::vector<GroupSettings>(kMaxGroups, {.lr = 1e-4f}); }));
-  pipeline_ = make_pipeline(std::move(stages), find_rule(plan_.rule),
-                            find_schedule(plan_.schedule).make(plan_.placement, plan_.mbs));
+  }
+  pipeline_ = make_pipeline(std::move(stages), find_rule(plan_.rule), schedule.make(lie.placement, plan_.mbs),
+                            {.stage_of = lie.stage_of});
 }
 
 double PipelineRow::run(int64_t steps, Trace* trace) {
@@ -82,10 +86,11 @@ std::vector<double> PipelineRow::weight_copies() const {
   std::vector<double> copies;
   for (const Stream& stream : streams_) {
     int64_t held = 0, once = 0;
-    for (const StagePtr& s : pipeline_.stages) {
-      if (s->stream != stream) continue;
-      once += s->arena.values().bytes();
-      held += s->arena.values().bytes() * s->versions.copies();
+    for (size_t i = 0; i < pipeline_.stages.size(); ++i) {
+      const Stage& s = *pipeline_.stages[i];
+      if (s.stream != stream) continue;
+      once += i < plan_.placement.size() ? s.arena.values().bytes() : 0;  // the first instance of each stage
+      held += s.arena.values().bytes() * s.versions.copies();
     }
     copies.push_back(double(held) / double(once));
   }
@@ -142,6 +147,8 @@ double bubble_formula(const std::string& schedule, int p, int64_t m, const Halve
   if (schedule == "interleaved") bubble = others * all / 2;  // two stages a worker
   if (schedule == "zb_h1") bubble = std::max(0.0, others * (t.f + t.b - t.w));
   if (schedule == "zb_h2") bubble = std::max(0.0, others * (t.f + t.b - 2 * t.w));
+  if (schedule == "chimera") bubble = (others - 1) * (t.b + t.w);
+  if (schedule == "dual_pipe") bubble = (p / 2 - 1) * (t.f + 2 * (t.b + t.w) - 3 * t.w);
   if (schedule == "v_half") bubble = others * all / 2;
   if (schedule == "v_min") bubble = others * all * 2 / 3;
   return bubble / (work + bubble);
