@@ -24,12 +24,14 @@ __global__ void __launch_bounds__(kThreads)
     store_weights(a.common, i, w);
     if constexpr (kMomentum) store(a.buffer + i, b);
     if (a.last != nullptr) store(a.last + i, d);
-    if (kForecasts == 0 || i + N > a.common.foretold) return;
-    for (int f = 0; f < kForecasts; ++f) {
-      const ForecastConstants ahead = foretell::constants(call.forecasts[f].direction, scalars, f, group);
-      Pack<float, N> later;
-      for (int j = 0; j < N; ++j) later.v[j] = detail::sgd_forecast<kMomentum>(w.v[j], d.v[j], b.v[j], ahead);
-      store(a.common.forecasts[f] + i, later);
+    if constexpr (kForecasts > 0) {
+      if (i + N > a.common.foretold) return;
+      for (int f = 0; f < kForecasts; ++f) {
+        const ForecastConstants ahead = foretell::constants(call.forecasts[f].direction, scalars, f, group);
+        Pack<float, N> later;
+        for (int j = 0; j < N; ++j) later.v[j] = detail::sgd_forecast<kMomentum>(w.v[j], d.v[j], b.v[j], ahead);
+        store(a.common.forecasts[f] + i, later);
+      }
     }
   });
 }
