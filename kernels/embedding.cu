@@ -21,7 +21,8 @@ struct TableRows {
 };
 
 template <class T, Direction kBy, int N>
-__global__ void __launch_bounds__(kThreads) embedding_kernel(T* y, const int32_t* ids, int64_t count, TableRows rows) {
+__global__ void __launch_bounds__(kThreads, 4)
+    embedding_kernel(T* y, const int32_t* ids, int64_t count, TableRows rows) {
   constexpr bool kM = kBy != Direction::kNone, kV = kM && kBy != Direction::kMomentum;
   ForecastConstants k{};
   if constexpr (kM) k = foretell::constants(rows.direction, *rows.scalars, rows.place, rows.group);
