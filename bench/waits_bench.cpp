@@ -92,6 +92,19 @@ struct Row {
   double simulated_idle = 0;
 };
 
+/// Seconds that a message between processes takes that have been quiet for as long as a stage waits: median of what all
+/// take to hear from all. 0 within one process.
+double latency(const Ranks& ranks, double quiet) {
+  std::vector<double> seconds;
+  for (int i = 0; i < 21 && ranks.many(); ++i) {
+    std::this_thread::sleep_for(std::chrono::duration<double>(quiet));
+    const auto begin = std::chrono::steady_clock::now();
+    ranks.all("");
+    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  }
+  return ranks.many() ? median(seconds) : 0;
+}
+
 /// Where a schedule wants its stages: one a worker; in turns; down and up a V; or each on two workers.
 InstancePlacement placement_for(const PlanSchedule& schedule, int workers) {
   const std::string name = schedule.name;
@@ -107,8 +120,9 @@ InstancePlacement placement_for(const PlanSchedule& schedule, int workers) {
 class Waiting {
  public:
   /// Throws ScheduleError for a number of workers or micro-batches that the schedule does not take.
-  Waiting(const PlanSchedule& schedule, int workers, const Options& o, const Ranks& ranks)
+  Waiting(const PlanSchedule& schedule, int workers, const Options& o, const Ranks& ranks, double latency)
       : options_(o), ranks_(ranks) {
+    costs_.link.latency = latency;
     const InstancePlacement lie = placement_for(schedule, workers);
     const auto count = size_t(count_workers(lie.placement));
     const auto stages = size_t(*std::max_element(lie.placement.begin(), lie.placement.end()) + 1);
@@ -186,6 +200,7 @@ class Waiting {
 };
 
 void measure(const Options& o, const Ranks& ranks) {
+  const double between = latency(ranks, 1e-3 * o.unit);
   Table table({"schedule", "workers", "simulated over real", "idle", "simulated"});
   nlohmann::ordered_json json;
   for (const int workers : ranks.many() ? std::vector<int>{ranks.count()} : o.workers)
@@ -193,7 +208,7 @@ void measure(const Options& o, const Ranks& ranks) {
       const bool all_work = !ranks.many() || (s.name != std::string("one_device") && s.spread == nullptr);
       if (!s.error_crosses || !all_work) continue;
       if (ranks.leads()) fmt::print(stderr, "{} on {} workers   \r", s.name, workers);
-      Waiting waiting(s, workers, o, ranks);
+      Waiting waiting(s, workers, o, ranks, between);
       for (int64_t round = 0; round < o.rounds; ++round) waiting.run(2);
       const Row& r = waiting.row();
       table.add({r.schedule, std::to_string(r.workers), fmt::format("{:.3f}", median(r.ratios)),
@@ -204,6 +219,7 @@ void measure(const Options& o, const Ranks& ranks) {
     }
   if (!ranks.leads()) return;
   fmt::print("{}", table.text());
+  if (ranks.many()) fmt::print("a message between processes takes {:.2f} ms\n", 1e3 * between);
   if (!o.json.empty()) write_file(o.json, json.dump(2) + "\n");
 }
 
