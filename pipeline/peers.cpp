@@ -124,7 +124,7 @@ void Peers::serve(const std::function<CourierPtr()>& connect) {
       moved = send_due();
       moved |= receive_all();
       look_after(Clock::now());
-      tell_failure();
+      if (!failure().empty()) tell_listeners();
     }
     const bool together = std::all_of(others_.begin(), others_.end(), [](const Other& o) { return o.left; });
     courier_->close(together);
@@ -181,33 +181,27 @@ bool Peers::receive_all() {
   bool any = false;
   for (std::optional<Envelope> e; (e = courier_->receive(room)).has_value(); any = true) {
     others_[size_t(e->peer)].heard = Clock::now();
-    if (e->topic == 0)
+    if (e->topic == 0) {
       control(e->peer, text_of(e->mail));
-    else
-      handle(std::move(*e));
+      continue;
+    }
+    arrived_.push_back(std::move(*e));
+    hand_over();  // before a word of the processes that came behind it
   }
-  hand_over_early();
+  hand_over();  // to topics opened since
   return any;
 }
 
-void Peers::handle(Envelope e) {
-  hand_over_early();
+void Peers::hand_over() {
   const std::lock_guard lock(listening_);
-  if (e.topic >= next_topic_) return early_.push_back(std::move(e));
-  const auto it = listeners_.find(e.topic);
-  if (it != listeners_.end() && it->second.message) it->second.message(e.peer, std::move(e.mail));
-}
-
-void Peers::hand_over_early() {
-  const std::lock_guard lock(listening_);
-  for (auto e = early_.begin(); e != early_.end();) {
+  for (auto e = arrived_.begin(); e != arrived_.end();) {
     if (e->topic >= next_topic_) {
       ++e;
       continue;
     }
     const auto it = listeners_.find(e->topic);
     if (it != listeners_.end() && it->second.message) it->second.message(e->peer, std::move(e->mail));
-    e = early_.erase(e);
+    e = arrived_.erase(e);
   }
 }
 
@@ -258,24 +252,11 @@ void Peers::keep_failure(const std::string& why, bool spread) {
   const std::lock_guard lock(mutex_);
   if (!failure_.empty()) return;
   failure_ = why;
-  spread_ = spread;
+  for (int r = 0; spread && r < count(); ++r)  // behind what the others gather with
+    if (r != rank_) posts_[0].push_back({r, make_mail(kFailure + why), {}});
   nudged_ = true;
   wake_.notify_one();
   changed_.notify_all();
-}
-
-void Peers::tell_failure() {
-  if (told_) return;
-  bool spread = false;
-  const std::string why = failure();
-  if (why.empty()) return;
-  {
-    const std::lock_guard lock(mutex_);
-    spread = spread_;
-  }
-  told_ = true;
-  if (spread) tell_all(kFailure, why);
-  tell_listeners();
 }
 
 void Peers::tell_listeners() {
@@ -296,10 +277,9 @@ bool Peers::may_end() {
   {
     const std::lock_guard lock(mutex_);
     failed = !failure_.empty();
-    if (!leaving_ || (!posts_.empty() && !failed)) return false;
+    if (!leaving_ || (failed ? posts_.contains(0) || !listeners_told_ : !posts_.empty())) return false;
     if (failed && give_up_ == Clock::time_point{}) give_up_ = Clock::now() + seconds(options_.farewell_s);
   }
-  if (failed && !told_) return false;
   if (!std::exchange(said_bye_, true)) {
     tell_all(kBye);
     others_[size_t(rank_)].left = true;

@@ -92,11 +92,9 @@ class Peers {
   void meet();
   bool send_due();
   bool receive_all();
-  void handle(Envelope e);
-  void hand_over_early();
+  void hand_over();
   void control(int from, const std::string& text);
   void look_after(Clock::time_point now);
-  void tell_failure();
   void tell_listeners();
   void keep_failure(const std::string& why, bool spread);
   void tell_all(char kind, const std::string& text = {});
@@ -110,15 +108,15 @@ class Peers {
 
   // The moving thread's own.
   CourierPtr courier_;
-  std::vector<Other> others_;  // by rank, this process's own among them
-  std::deque<Envelope> early_;
+  std::vector<Other> others_;     // by rank, this process's own among them
+  std::deque<Envelope> arrived_;  // in order, those of topics that are not opened yet among them
   Clock::time_point beat_{}, looked_{};
   std::chrono::microseconds nap_{0};
-  bool told_ = false, said_bye_ = false;
+  bool said_bye_ = false;
 
   mutable std::mutex mutex_;
   std::condition_variable wake_, changed_;
-  bool nudged_ = false, leaving_ = false, complete_ = false, spread_ = false;
+  bool nudged_ = false, leaving_ = false, complete_ = false;
   Clock::time_point give_up_{};  // waiting for the others, once failed and leaving
   std::map<uint32_t, std::deque<Post>> posts_;
   std::string failure_;

@@ -95,6 +95,19 @@ TEST(Peers, MessagesOfATopicArriveInOrderEvenBeforeItIsOpened) {
   });
 }
 
+TEST(Peers, MessagesArriveInOrderWhileTheirTopicIsOpened) {
+  Company company(2);
+  constexpr int kTurns = 200, kMessages = 20;
+  company.each([&](int r) {
+    for (int turn = 0; turn < kTurns; ++turn) {
+      Heard heard(company[r]);
+      for (int i = 0; i < kMessages; ++i) company[r].post(1 - r, heard.topic, make_mail(std::to_string(i)));
+      const std::vector<std::string> all = heard.wait_for(kMessages);
+      for (int i = 0; i < kMessages; ++i) ASSERT_EQ(all[size_t(i)], str(1 - r, ":", i));
+    }
+  });
+}
+
 TEST(Peers, AMessageWaitsForItsPointAndThoseBehindItWaitToo) {
   Company company(2);
   Heard heard(company[1]);
