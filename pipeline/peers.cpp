@@ -14,7 +14,7 @@ namespace {
 // What the processes tell each other on topic 0: a letter, then text.
 constexpr char kHello = 'H', kBeat = 'B', kFailure = 'F', kGather = 'G', kBye = 'X';
 constexpr int kBeatsPerSilence = 5;
-constexpr std::chrono::microseconds kFirstNap{20}, kLongestNap{1000};
+constexpr std::chrono::microseconds kFirstNap{20}, kLongestNap{250};
 
 std::string own_name(int rank) {
   char host[256] = "?";

@@ -150,7 +150,8 @@ TEST_F(MpiTrain, AKilledRankEndsAllAndTheRunGoesOn) {
     const auto status = job.wait(kEndS);
     for (const auto& entry : ranks) EXPECT_TRUE(ends(entry.second)) << "rank " << entry.first << " is left";
     ASSERT_TRUE(status || mpirun_waits_for_itself(job)) << "kill " << i << " of rank " << victim << ":\n" << job.text();
-    if (status && *status != 0 && job.text().find("stages: ") != std::string::npos) {  // else mpirun may not know it by its rank
+    if (status && *status != 0 &&
+        job.text().find("stages: ") != std::string::npos) {  // else mpirun may not know it by its rank
       EXPECT_THAT(job.text(), HasSubstr("rank " + std::to_string(victim)));
     }
   }
