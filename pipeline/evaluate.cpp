@@ -16,7 +16,6 @@ namespace sluice {
 namespace {
 
 constexpr size_t kRunAhead = 2;
-constexpr int kSlots = 2;
 
 class Evaluator {
  public:
@@ -54,14 +53,19 @@ class Evaluator {
 
   size_t stage_of(int64_t hop) const { return size_t(hop) < count_ ? size_t(hop) : 2 * count_ - 1 - size_t(hop); }
 
-  /// Channels up to the last stage that is passed through, and back, where neighbours are in two processes.
+  int rank_of(int64_t hop) const { return spread_->ranks[stage_of(hop)]; }
+
+  /// A channel wherever the next hop is in another process. What arrives there may be handed on from hop to hop as it
+  /// is, and keeps its slot until it leaves: there is one for each of these hops, and one for what comes meanwhile.
   void connect() {
+    const int64_t hops = 2 * int64_t(count_);
     std::vector<ChannelUse> channels;
-    for (int s = 0; s + 1 < int(count_); ++s)
-      if (spread_->ranks[size_t(s)] != spread_->ranks[size_t(s + 1)]) {
-        channels.push_back({s, s + 1, kSlots});
-        channels.push_back({s + 1, s, kSlots});
-      }
+    for (int64_t hop = 0; hop + 1 < hops; ++hop) {
+      if (rank_of(hop) == rank_of(hop + 1)) continue;
+      int64_t last = hop + 1;
+      while (last + 1 < hops && rank_of(last + 1) == rank_of(hop + 1)) ++last;
+      channels.push_back({int(stage_of(hop)), int(stage_of(hop + 1)), int(last - hop) + 1});
+    }
     const StagePtr& some =
         *std::find_if(stages_.begin(), stages_.end(), [](const StagePtr& s) { return s != nullptr; });
     std::vector<Stream> streams;

@@ -7,6 +7,7 @@
 
 #include "engine/error.h"
 #include "pipeline/trace.h"
+#include "tests/pipeline/loop_courier.h"
 #include "tests/pipeline/net.h"
 #include "tests/support/support.h"
 
@@ -84,6 +85,38 @@ TEST_P(Evaluate, LeavesNothingBehindAndChangesNothing) {
   EXPECT_EQ(t.os_calls(), os_calls);
   EXPECT_EQ(t.weights(), weights);
   EXPECT_EQ(evaluate(t.pipeline.stages, labelled(1), 0).samples, 0);
+}
+
+TEST_P(Evaluate, OverProcessesIsThatOfOne) {
+  struct Case {
+    Placement ranks;
+    bool local_losses;
+    size_t exit;
+  };
+  for (const Case& c : {Case{{0, 1, 2}, true, 0}, Case{{0, 0, 0, 0, 1, 1, 1, 1}, false, 0}, Case{{0, 1, 1, 0}, true, 0},
+                        Case{{1, 0, 0, 1, 0, 1, 1, 1}, true, 0}, Case{{0, 0, 1, 1, 1, 2}, true, 5}}) {
+    SCOPED_TRACE(testing::Message() << testing::PrintToString(c.ranks));
+    const int64_t batches = 12;
+    NetOptions options = net({.local_losses = c.local_losses});
+    options.stages = int(c.ranks.size());
+    PlanOptions plan{.rule = c.local_losses ? "associated" : "backprop",
+                     .schedule = c.local_losses ? "associated_streaming" : "naive_split",
+                     .placement = c.ranks,
+                     .where = GetParam()};
+    Trained one = make_trained(make_nets(options), plan);
+    const Evaluation expected = evaluate(one.pipeline.stages, labelled(batches), batches, c.exit);
+    Company company(count_workers(c.ranks));
+    company.each([&](int r) {
+      PlanOptions own = plan;
+      own.here = r;
+      const Trained t = make_trained(make_nets(options), own);
+      const Spread spread{company[r], c.ranks, t.pipeline.ports};
+      const Evaluation e = evaluate(t.pipeline.stages, spread, labelled(batches), batches, c.exit);
+      EXPECT_EQ(e.correct, expected.correct);
+      EXPECT_EQ(e.samples, expected.samples);
+    });
+    EXPECT_GT(expected.correct, 0);
+  }
 }
 
 TEST_P(Evaluate, AnErrorOnADeviceIsRethrown) {
