@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "apps/commands.h"
+#include "apps/ranks.h"
 #include "apps/run_dir.h"
 #include "apps/table.h"
 #include "apps/training.h"
@@ -24,14 +25,14 @@ struct EvalOptions {
   std::string translations;
 };
 
-void print_exits(Training& training) {
+void print_exits(Training& training, bool leads) {
   Table table({"exit behind", "right", "test acc."});
   const size_t stages = training.placement().size();
   for (size_t k = 1; k <= stages; ++k) {
     const Evaluation e = training.evaluate_exit(k);
     table.add({fmt::format("stage {}", k - 1), std::to_string(e.correct), fmt::format("{:.2f} %", 100 * e.accuracy())});
   }
-  fmt::print("{}", table.text());
+  if (leads) fmt::print("{}", table.text());
 }
 
 void print_adaptive(Training& training, double threshold, Confidence by) {
@@ -67,17 +68,20 @@ void print_translation(Training& training, const EvalOptions& o) {
   write_file(o.translations, lines);
 }
 
-void eval(const EvalOptions& o) {
-  const RunConfig config = saved_config(o.run, o.data_dir, o.devices);
+void eval(const EvalOptions& o, const Ranks& ranks) {
+  RunConfig config = saved_config(o.run, o.data_dir, o.devices);
   if ((o.exits || o.adaptive) && config.rule != "al")
     throw ConfigError(str(o.run, ": rule=", config.rule, " has no early exits, only al has"));
-  Training training(config, load_data(config));
+  const char* alone = o.adaptive ? "--adaptive" : is_translator(config) ? "a translator's BLEU" : nullptr;
+  if (ranks.many() && alone != nullptr) throw ConfigError(str(alone, ": ", ranks.count(), " processes, expected one"));
+  if (ranks.many()) config = with_rank_devices(with_stage_devices(config), ranks.count());
+  Training training(config, load_data(config, ranks), ranks);
   training.load(o.run + (o.best ? "/best.safetensors" : "/checkpoint.safetensors"));
-  if (o.exits) return print_exits(training);
+  if (o.exits) return print_exits(training, ranks.leads());
   if (o.adaptive) return print_adaptive(training, *o.adaptive, o.entropy ? Confidence::kEntropy : Confidence::kMaximum);
   if (training.text() != nullptr) return print_translation(training, o);
   const Evaluation e = training.evaluate();
-  fmt::print("{} of {} test samples right: {:.2f} %\n", e.correct, e.samples, 100 * e.accuracy());
+  if (ranks.leads()) fmt::print("{} of {} test samples right: {:.2f} %\n", e.correct, e.samples, 100 * e.accuracy());
 }
 
 }  // namespace
@@ -96,7 +100,7 @@ void add_eval(CLI::App& app) {
   command->add_flag("--entropy", o->entropy, "with --adaptive: confidence is 1 - entropy, not the largest probability");
   add_search_options(*command, o->search);
   command->add_option("--translations", o->translations, "translators: file to write the test set's translations to");
-  command->callback([o] { eval(*o); });
+  command->callback([o] { among_ranks([&](const Ranks& ranks) { eval(*o, ranks); }); });
 }
 
 }  // namespace sluice

@@ -14,6 +14,9 @@
 namespace sluice {
 namespace {
 
+/// A rank that is not heard of for so long is taken for dead; all others have ended a few seconds later.
+constexpr double kSilenceS = 5;
+
 /// Launchers say so in the environment: Open MPI's, those with the process managers of MPICH and Intel, and Slurm's.
 bool started_together() {
   for (const char* variable : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"})
@@ -39,9 +42,9 @@ bool Ranks::any(bool own) const {
   return std::find(all_of_them.begin(), all_of_them.end(), "1") != all_of_them.end();
 }
 
-void among_ranks(double silence_s, const std::function<void(const Ranks&)>& f) {
+void among_ranks(const std::function<void(const Ranks&)>& f) {
   if (!started_together()) return f(Ranks());
-  Peers peers(connect_mpi, {.silence_s = silence_s, .farewell_s = 1});
+  Peers peers(connect_mpi, {.silence_s = kSilenceS, .farewell_s = 1});
   if (peers.count() == 1) return f(Ranks());
   try {
     f(Ranks(&peers));
@@ -51,6 +54,13 @@ void among_ranks(double silence_s, const std::function<void(const Ranks&)>& f) {
     std::cerr << str("sluice: ", why, "\n") << std::flush;
     throw ToldError(why);
   }
+}
+
+TrainingData load_data(const RunConfig& config, const Ranks& ranks) {
+  TrainingData data;
+  if (ranks.leads()) data = load_data(config);
+  ranks.of_leader(true);
+  return ranks.leads() ? data : load_data(config);
 }
 
 RunConfig with_rank_devices(RunConfig c, int ranks) {

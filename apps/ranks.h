@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/config.h"
+#include "apps/catalog.h"
 #include "engine/device.h"
 #include "pipeline/peers.h"
 
@@ -44,9 +44,12 @@ class ToldError : public Error {
 };
 
 /// Runs f among the processes that were started together, or alone. Where f throws, all ranks end: each prints the
-/// cause with the name of the rank that it comes from, and throws ToldError. A rank that nothing is heard of for
-/// `silence_s` seconds is such a cause, too.
-void among_ranks(double silence_s, const std::function<void(const Ranks&)>& f);
+/// cause with the name of the rank that it comes from, and throws ToldError. A rank that nothing is heard of for 5 s is
+/// such a cause, too.
+void among_ranks(const std::function<void(const Ranks&)>& f);
+
+/// load_data() of every rank, first of the leader: what is made of data once is there for the others then.
+TrainingData load_data(const RunConfig& config, const Ranks& ranks);
 
 /// devices=cpu:0 stands for a CPU device of each rank; otherwise the list has one device a rank. Throws ConfigError.
 RunConfig with_rank_devices(RunConfig c, int ranks);

@@ -25,9 +25,6 @@
 namespace sluice {
 namespace {
 
-/// A rank that is not heard of for so long is taken for dead; all others have ended a few seconds later.
-constexpr double kSilenceS = 5;
-
 std::atomic<bool> g_stop{false};  // the only thing that a signal handler may touch
 
 void install_stop_handler() {
@@ -255,14 +252,6 @@ RunConfig with_maps(const RunConfig& c, const TrainingData& data, const std::str
   return with_stage_maps(c, read_stage_maps(text, path), int(model.units(c, *data.train).units.size()), path);
 }
 
-/// The leader loads first, so that what is made of data once is there for the others.
-TrainingData load_in_turn(const RunConfig& config, const Ranks& ranks) {
-  TrainingData data;
-  if (ranks.leads()) data = load_data(config);
-  ranks.of_leader(true);
-  return ranks.leads() ? data : load_data(config);
-}
-
 void train(const TrainOptions& options, const Ranks& ranks) {
   const std::string plan = options.plan.empty() ? "" : read_text(options.plan);
   RunConfig config = with_network_defaults(resolve(options, plan));
@@ -270,7 +259,7 @@ void train(const TrainOptions& options, const Ranks& ranks) {
   check_config(config);
   if (!ranks.many()) parse_devices(config.devices);
   find_model(config);
-  const TrainingData data = load_in_turn(config, ranks);
+  const TrainingData data = load_data(config, ranks);
   if (is_stage_maps(plan)) config = with_maps(config, data, plan, options.plan);
   install_stop_handler();
   std::vector<ResultRow> results;
@@ -299,7 +288,7 @@ void add_train(CLI::App& app) {
   options->config = add_config_options(*command);
   command->add_option("--plan", options->plan,
                       "JSON file of `sluice plan`, whose keys the others override; or PipeDream's maps of stages");
-  command->callback([options] { among_ranks(kSilenceS, [&](const Ranks& ranks) { train(*options, ranks); }); });
+  command->callback([options] { among_ranks([&](const Ranks& ranks) { train(*options, ranks); }); });
 }
 
 }  // namespace sluice

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "apps/commands.h"
+#include "apps/ranks.h"
 #include "apps/run_dir.h"
 #include "apps/translation.h"
 #include "data/utf8.h"
@@ -60,7 +61,12 @@ void add_translate(CLI::App& app) {
   command->add_option("--devices", o->devices, "devices to run on [those of the run]");
   command->add_flag("--best", o->best, "the epoch that is best on the validation sentences, not the last");
   add_search_options(*command, o->search);
-  command->callback([o] { translate(*o); });
+  command->callback([o] {
+    among_ranks([&](const Ranks& ranks) {
+      if (ranks.many()) throw ConfigError(str("translate: ", ranks.count(), " processes, expected one"));
+      translate(*o);
+    });
+  });
 }
 
 }  // namespace sluice

@@ -77,6 +77,32 @@ class CommandTest : public testing::Test {
   std::string small(const std::string& more) const {
     return "train --data-dir " + data() + " --width 0.03125 --batch 16 --cores-per-device 1 " + more;
   }
+  /// Numbers in words, one to four of them, in the layout of IWSLT's cache files.
+  void write_pairs() const {
+    const std::vector<std::pair<std::string, std::string>> words{{"one", "eins"},  {"two", "zwei"},  {"three", "drei"},
+                                                                 {"four", "vier"}, {"five", "fünf"}, {"six", "sechs"}};
+    uint64_t drawn = 0;
+    for (const auto& [half, count] : {std::pair<std::string, int>{"train", 400}, {"val", 20}, {"test", 30}}) {
+      std::ofstream out(dir_ / ("en_de_iwslt_" + half + "_cache.csv"));
+      for (int i = 0; i < count; ++i) {
+        std::string english, german;
+        for (int k = 0; k <= i % 4; ++k) {
+          const auto& [en, de] = words[philox({3, 4}, drawn++, 0).v[0] % 6];
+          english += (k == 0 ? "" : " ") + en;
+          german += (k == 0 ? "" : " ") + de;
+        }
+        out << english << "\n" << german << "\n";
+      }
+    }
+  }
+  /// A training on these.
+  std::string translator(const std::string& more, int layers = 1) const {
+    return "train --model transformer_base --data iwslt --pieces 0 --data-dir " + dir_.path().string() +
+           " --width 0.0625 --n-layers " + std::to_string(layers) +
+           " --dropout 0 --batch 20 --lr-schedule constant --lr 0.003 --beta2 0.98 "
+           "--adam-eps 1e-9 --cores-per-device 1 " +
+           more;
+  }
   /// Starts a training, sends it a signal when its first checkpoint is there, and waits for it.
   int start_and_signal(const std::string& arguments, const std::string& run, int signal) const {
     const pid_t pid = fork();

@@ -8,38 +8,12 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-class TranslationCommand : public CommandTest {
- protected:
-  /// Numbers in words, one to four of them, in the layout of IWSLT's cache files.
-  void write_pairs() const {
-    const std::vector<std::pair<std::string, std::string>> words{{"one", "eins"},  {"two", "zwei"},  {"three", "drei"},
-                                                                 {"four", "vier"}, {"five", "fünf"}, {"six", "sechs"}};
-    uint64_t drawn = 0;
-    for (const auto& [half, count] : {std::pair<std::string, int>{"train", 400}, {"val", 20}, {"test", 30}}) {
-      std::ofstream out(dir_ / ("en_de_iwslt_" + half + "_cache.csv"));
-      for (int i = 0; i < count; ++i) {
-        std::string english, german;
-        for (int k = 0; k <= i % 4; ++k) {
-          const auto& [en, de] = words[philox({3, 4}, drawn++, 0).v[0] % 6];
-          english += (k == 0 ? "" : " ") + en;
-          german += (k == 0 ? "" : " ") + de;
-        }
-        out << english << "\n" << german << "\n";
-      }
-    }
-  }
-  std::string train(const std::string& more) const {
-    return "train --model transformer_base --data iwslt --pieces 0 --data-dir " + dir_.path().string() +
-           " --width 0.0625 --n-layers 1 --dropout 0 --batch 20 --lr-schedule constant --lr 0.003 --beta2 0.98 "
-           "--adam-eps 1e-9 --cores-per-device 1 " +
-           more;
-  }
-};
+class TranslationCommand : public CommandTest {};
 
 TEST_F(TranslationCommand, LearnsScoresAndTranslates) {
   write_pairs();
   const std::string run = run_dir();
-  const Outcome o = sluice(train("--rule asa2 --label-smoothing 0.1 --epochs 40 --get-li --out " + run));
+  const Outcome o = sluice(translator("--rule asa2 --label-smoothing 0.1 --epochs 40 --get-li --out " + run));
   ASSERT_EQ(o.status, 0) << o.text;
   EXPECT_THAT(o.text, AllOf(HasSubstr("test loss"), HasSubstr("test accuracy"), HasSubstr("validation")));
   EXPECT_TRUE(fs::exists(run + "/indicators.npy"));
@@ -105,7 +79,7 @@ TEST_F(TranslationCommand, Wmt16sPiecesBecomeWordsAgain) {
 TEST_F(TranslationCommand, AKilledRunGoesOnBitForBit) {
   write_pairs();
   const auto short_run = [&](const std::string& more) {
-    return sluice(train("--rule bp --batch-tokens 240 --epochs 2 --devices cpu:0,cpu:1 " + more)).status;
+    return sluice(translator("--rule bp --batch-tokens 240 --epochs 2 --devices cpu:0,cpu:1 " + more)).status;
   };
   ASSERT_EQ(short_run("--out " + run_dir("whole")), 0);
   ASSERT_EQ(short_run("--max-steps 7 --out " + run_dir("parts")), 0);
@@ -119,13 +93,13 @@ TEST_F(TranslationCommand, WhatDoesNotFitIsOneClearError) {
   write_pairs();
   const std::string images = "train --model transformer_base --rule bp --data-dir " + data();
   expect_one_error(sluice(images), HasSubstr("holds no pairs of sentences, expected debian-pairs, iwslt or wmt16"));
-  expect_one_error(sluice(train("--rule al")), HasSubstr("transformer_base with bp"));
+  expect_one_error(sluice(translator("--rule al")), HasSubstr("transformer_base with bp"));
   expect_one_error(sluice("train --model gnmt16 --rule bp --data-dir " + data()),
                    HasSubstr("model=gnmt16 translates, and data=fashion-mnist holds no pairs"));
-  expect_one_error(sluice(train("--rule bp --n-heads 3")), HasSubstr("do not split into n_heads=3"));
-  expect_one_error(sluice(train("--rule bp --set adam_eps=0")), HasSubstr("adam_eps=0"));
-  expect_one_error(sluice(train("--rule ara")), HasSubstr("take aba1 to aba4 or asa1 to asa4"));
-  ASSERT_EQ(sluice(train("--rule bp --max-steps 1 --out " + run_dir())).status, 0);
+  expect_one_error(sluice(translator("--rule bp --n-heads 3")), HasSubstr("do not split into n_heads=3"));
+  expect_one_error(sluice(translator("--rule bp --set adam_eps=0")), HasSubstr("adam_eps=0"));
+  expect_one_error(sluice(translator("--rule ara")), HasSubstr("take aba1 to aba4 or asa1 to asa4"));
+  ASSERT_EQ(sluice(translator("--rule bp --max-steps 1 --out " + run_dir())).status, 0);
   EXPECT_THAT(shell("printf '\\377\\n' | " SLUICE_BINARY " translate --run " + run_dir()).text,
               HasSubstr("sluice: standard input: line 1 is no UTF-8"));
   EXPECT_THAT(sluice("eval --beam 0 --run " + run_dir()).text, HasSubstr("beam 0"));

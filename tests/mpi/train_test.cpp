@@ -98,6 +98,36 @@ TEST_F(MpiTrain, RanksTrainToTheWeightsOfOneProcess) {
   }
 }
 
+/// Micro-batches differ in shape, several stages of a rank hand the sentence on as it is, and so does evaluation.
+TEST_F(MpiTrain, SentencesOfAnyLengthGiveTheWeightsOfOneProcess) {
+  write_pairs();
+  const std::string run = " --rule bp --micro-batches 2 --epochs 2 --placement blocks --out ";
+  const Outcome alone = sluice(translator(devices(2) + run + run_dir("one"), 2));
+  ASSERT_EQ(alone.status, 0) << alone.text;
+  EXPECT_THAT(alone.text, HasSubstr("2 on cpu:0, 3 on cpu:1"));
+  const Outcome together = sluice_ranks(2, translator(run + run_dir("many"), 2));
+  ASSERT_EQ(together.status, 0) << together.text;
+  EXPECT_EQ(results(together), results(alone));
+  expect_same_arrays(checkpoint("one"), checkpoint("many"));
+  EXPECT_THAT(sluice_ranks(2, "eval --run " + run_dir("many")).text, HasSubstr("BLEU: 2 processes, expected one"));
+  EXPECT_THAT(sluice("eval --run " + run_dir("many")).text, HasSubstr("BLEU"));
+}
+
+TEST_F(MpiTrain, RanksEvaluateWhatTheyTrained) {
+  const std::string run = small("--rule al --epochs 1 --out " + run_dir());
+  Outcome o = sluice_ranks(3, run);
+  ASSERT_EQ(o.status, 0) << o.text;
+  for (const char* more : {"", " --exits"}) {
+    const std::string eval = "eval --run " + run_dir() + more;
+    const Outcome alone = sluice(eval), together = sluice_ranks(3, eval);
+    EXPECT_EQ(alone.status, 0) << alone.text;
+    EXPECT_EQ(together.status, 0) << together.text;
+    EXPECT_EQ(together.text, alone.text);
+  }
+  EXPECT_THAT(sluice_ranks(2, "eval --run " + run_dir()).text, HasSubstr("names 3 devices for 2 processes"));
+  EXPECT_THAT(sluice_ranks(3, "eval --adaptive 0.9 --run " + run_dir()).text, HasSubstr("3 processes, expected one"));
+}
+
 TEST_F(MpiTrain, AnyNumberOfRanksAndStagesGoesOnFromACheckpoint) {
   const auto run = [&](const std::string& name, const std::string& more) {
     return small("--rule bp --micro-batches 4 --placement blocks --epochs 4 --out " + run_dir(name) + " " + more);
