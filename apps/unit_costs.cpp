@@ -37,27 +37,6 @@ std::vector<Device> devices_at_once(const RunConfig& c, int cores_each) {
   return all;
 }
 
-CostModel medians(const Trace& trace, int units, bool halves) {
-  using Seconds = std::vector<std::vector<double>>;
-  Seconds forward(static_cast<size_t>(units)), input(forward), weight(forward), update(forward);
-  for (const Trace::Span& s : trace.spans()) {
-    const double spent = s.end.time() - s.begin.time();
-    const auto u = size_t(s.action.stage);
-    if (s.action.what == Do::kForward) forward[u].push_back(spent);
-    if (s.action.what == Do::kBackward || s.action.what == Do::kBackwardInput) input[u].push_back(spent);
-    if (s.action.what == Do::kBackwardWeight) weight[u].push_back(spent);
-    if (s.action.what == Do::kUpdate) update[u].push_back(spent);
-  }
-  CostModel m{};
-  for (size_t u = 0; u < size_t(units); ++u) {
-    m.forward.push_back(median(forward[u]));
-    m.backward_input.push_back(median(input[u]));
-    m.backward_weight.push_back(halves ? median(weight[u]) : 0.0);
-    m.update.push_back(median(update[u]));
-  }
-  return m;
-}
-
 double copy_seconds(const Stream& mover, const Tensor& from, const Tensor& to) {
   std::vector<double> seconds;
   for (int i = 0; i < 9; ++i) {
@@ -71,6 +50,28 @@ double copy_seconds(const Stream& mover, const Tensor& from, const Tensor& to) {
 }
 
 }  // namespace
+
+CostModel median_costs(const Trace& trace, int stages) {
+  using Seconds = std::vector<std::vector<double>>;
+  Seconds forward(static_cast<size_t>(stages)), whole(forward), input(forward), weight(forward), update(forward);
+  for (const Trace::Span& s : trace.spans()) {
+    const double spent = s.end.time() - s.begin.time();
+    const auto i = size_t(s.action.stage);
+    if (s.action.what == Do::kForward) forward[i].push_back(spent);
+    if (s.action.what == Do::kBackward) whole[i].push_back(spent);
+    if (s.action.what == Do::kBackwardInput) input[i].push_back(spent);
+    if (s.action.what == Do::kBackwardWeight) weight[i].push_back(spent);
+    if (s.action.what == Do::kUpdate) update[i].push_back(spent);
+  }
+  CostModel costs{.forward = {}, .backward_input = {}, .backward_weight = {}, .update = {}};
+  for (size_t i = 0; i < forward.size(); ++i) {
+    costs.forward.push_back(median(forward[i]));
+    costs.backward_input.push_back(whole[i].empty() ? median(input[i]) : median(whole[i]) / 2);
+    costs.backward_weight.push_back(whole[i].empty() ? median(weight[i]) : median(whole[i]) / 2);
+    costs.update.push_back(median(update[i]));
+  }
+  return costs;
+}
 
 UnitCosts measure_units(const RunConfig& config, const TrainingData& data, int64_t mbs) {
   const ModelEntry& model = find_model(config);
@@ -93,7 +94,7 @@ UnitCosts measure_units(const RunConfig& config, const TrainingData& data, int64
 
   UnitCosts units{.mbs = mbs, .names = {}, .wiring = trainings[0]->pipeline().wiring, .costs = {}};
   units.mergeable = model.units != nullptr;
-  units.costs = medians(trace, units.wiring.stages, units.wiring.error_crosses);
+  units.costs = median_costs(trace, units.wiring.stages);
   ByteCount count = trainings[0]->counted_bytes();
   units.costs.bytes = std::move(count.bytes);
   units.costs.edges = std::move(count.edges);

@@ -23,6 +23,9 @@ struct UnitCosts {
 /// share the machine's memory. Throws what Training does.
 UnitCosts measure_units(const RunConfig& config, const TrainingData& data, int64_t mbs);
 
+/// Seconds of every stage's actions, medians over a trace; of backwards in one piece, half for each of the two.
+CostModel median_costs(const Trace& trace, int stages);
+
 /// The way between the first device and the last, by copies between them. They hold the sender, as LocalTransport's do.
 Link measure_link(const std::vector<Device>& devices);
 

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "apps/median.h"
+#include "apps/unit_costs.h"
 #include "engine/error.h"
 #include "engine/rng.h"
 #include "optim/adam.h"
@@ -106,26 +107,10 @@ std::vector<int64_t> PipelineRow::activation_bytes() const {
 }
 
 CostModel costs_of(const Trace& trace, int stages, const std::vector<Sent>& sent) {
-  using Seconds = std::vector<std::vector<double>>;
-  Seconds forward(static_cast<size_t>(stages)), whole(forward), input(forward), weight(forward), update(forward);
+  CostModel costs = median_costs(trace, stages);
   double sending = 0;
-  for (const Trace::Span& s : trace.spans()) {
-    const double spent = s.end.time() - s.begin.time();
-    const auto i = size_t(s.action.stage);
-    if (s.action.what == Do::kForward) forward[i].push_back(spent);
-    if (s.action.what == Do::kBackward) whole[i].push_back(spent);
-    if (s.action.what == Do::kBackwardInput) input[i].push_back(spent);
-    if (s.action.what == Do::kBackwardWeight) weight[i].push_back(spent);
-    if (s.action.what == Do::kUpdate) update[i].push_back(spent);
-    if (s.action.what == Do::kSend) sending += spent;
-  }
-  CostModel costs{.forward = {}, .backward_input = {}, .backward_weight = {}, .update = {}};
-  for (size_t i = 0; i < forward.size(); ++i) {
-    costs.forward.push_back(median(forward[i]));
-    costs.backward_input.push_back(whole[i].empty() ? median(input[i]) : median(whole[i]) / 2);
-    costs.backward_weight.push_back(whole[i].empty() ? median(weight[i]) : median(whole[i]) / 2);
-    costs.update.push_back(median(update[i]));
-  }
+  for (const Trace::Span& s : trace.spans())
+    if (s.action.what == Do::kSend) sending += s.end.time() - s.begin.time();
   int64_t bytes = 0;
   for (const Sent& s : sent) {
     bytes += s.bytes;
