@@ -50,6 +50,17 @@ class StepCollector {
   std::map<int64_t, size_t> reported_;
 };
 
+/// By place in a step: how many instances of stages on this rank, or on all devices, read that micro-batch.
+std::vector<int> count_readers(const std::vector<bool>& reads, const Arrangement& a, const Ranks& ranks) {
+  const Instances instances = share_out(a.all.stage_of, a.plan);
+  std::vector<int> readers(instances.shares.empty() ? 1 : instances.shares[0].size());
+  for (size_t i = 0; i < a.all.placement.size(); ++i)
+    for (size_t mb = 0; mb < readers.size(); ++mb)
+      if (!ranks.many() || a.all.placement[i] == ranks.rank())
+        readers[mb] += reads[size_t(instances.stage(int(i)))] && instances.computes(int(i), int64_t(mb));
+  return readers;
+}
+
 }  // namespace
 
 Feed feed_from(Loader& loader) {
@@ -87,17 +98,12 @@ Training::Training(RunConfig config, TrainingData data, const Ranks& ranks)
   placement_ = agreed_placement(int(reads.size()), rule.error_crosses);
   modes_.assign(reads.size(), StageMode::kTrain);
   streams_ = make_streams();
-  int readers = 0;
-  for (size_t i = 0; i < reads.size(); ++i) readers += reads[i] && is_here(i);
-  loader_ = training_loader(std::max(1, readers));
+  const Arrangement a = arrange(config_, placement_, rule.error_crosses, int(devices_.size()));
+  loader_ = training_loader(count_readers(reads, a, ranks_));
   test_loader_ = evaluation_loader(data_.test);
   steps_per_epoch_ = loader_->per_epoch() / config_.micro_batches;
   if (steps_per_epoch_ == 0)
     throw ConfigError(str("batch=", config_.batch, ": the training set has only ", loader_->size(), " samples"));
-  const Arrangement a = arrange(config_, placement_, rule.error_crosses, int(devices_.size()));
-  if (ranks_.many() && !a.all.stage_of.empty())
-    throw ConfigError(str("schedule=", config_.schedule, ", replicas='", config_.replicas, "': ", ranks_.count(),
-                          " processes, expected one where stages lie on several devices"));
   const bool meets = config_.clip_grad > 0 && rule.error_crosses && devices_.size() > 1;
   if (meets && !a.all.stage_of.empty())
     throw ConfigError(str("clip_grad=", config_.clip_grad, " with schedule=", config_.schedule, ", replicas='",
@@ -129,31 +135,32 @@ std::vector<Stream> Training::make_streams() const {
   return streams;
 }
 
-std::unique_ptr<Loader> Training::training_loader(int readers) const {
+std::unique_ptr<Loader> Training::training_loader(std::vector<int> readers) const {
   return std::make_unique<Loader>(data_.train, LoaderOptions{.batch = config_.batch / config_.micro_batches,
                                                              .tokens = config_.batch_tokens / config_.micro_batches,
                                                              .training = true,
                                                              .seed = uint64_t(config_.seed),
                                                              .augmentation = augmentation_of(config_, *data_.train),
                                                              .depth = int(2 * config_.micro_batches + 2),
-                                                             .readers = readers,
+                                                             .readers = std::move(readers),
                                                              .samples = training_samples(false)});
 }
 
 /// The rows of the embedding table start from a file.
 void Training::set_word_vectors() {
   if (!data_.vocabulary) throw ConfigError(str("word_vec=", config_.word_vec, ": data=", config_.data, " is no text"));
-  if (!is_here(0)) return;
+  const std::vector<Stage*> readers = pipeline_.instances_of(0);
+  if (readers.empty()) return;
   const WordVectors vectors = read_word_vectors(word_vector_file(config_), *data_.vocabulary,
                                                 {.seed = uint64_t(config_.seed), .faithful = config_.faithful});
-  const Stage& first = *pipeline_.stages[0];
+  const Stage& first = *readers[0];
   for (size_t i = 0; i < first.arena.specs().size(); ++i) {
     const ParamSpec& spec = first.arena.specs()[i];
     if (!spec.path.ends_with("embedding.weight")) continue;
     if (spec.shape != Shape{data_.vocabulary->size(), vectors.dim})
       throw ConfigError(str("word_vec=", config_.word_vec, ": ", data_.vocabulary->size(), " words of width ",
                             vectors.dim, ", the embedding has shape ", spec.shape.text(), "; set embedding_dim"));
-    for (Stage* s : pipeline_.instances_of(0)) {
+    for (Stage* s : readers) {
       s->arena.values().flat_view(first.arena.offset(int(i)), spec.shape).assign<float>(s->stream, vectors.values);
       s->arena.bump_version();
     }
@@ -180,7 +187,7 @@ std::vector<StagePtr> Training::make_stages(const ModelEntry& model, bool error_
     if (nets[stage].body == nullptr) nets = make_nets(model);  // taken by an instance before
     const StageNet& net = nets[stage];
     ports.push_back({net.body->in_ports(), net.body->out_ports()});
-    if (!is_here(stage)) {
+    if (ranks_.many() && all.placement[i] != ranks_.rank()) {
       for (const ParamSpec& s : net.init.params()) elsewhere_.insert(s.path);
       for (const ParamSpec& s : net.init.buffers()) elsewhere_.insert(s.path);
       stages.push_back(nullptr);
@@ -196,6 +203,11 @@ std::vector<StagePtr> Training::make_stages(const ModelEntry& model, bool error_
         std::make_unique<Stage>(std::move(nets[stage]), streams_[ranks_.many() ? 0 : size_t(all.placement[i])],
                                 uint64_t(config_.seed), std::move(optimizer), settings_of(config_, steps_per_epoch_)));
     if (clips) clips_[size_t(all.placement[i])]->add(stages.back()->arena);
+  }
+  for (const StagePtr& s : stages) {
+    if (!s) continue;
+    for (const ParamSpec& spec : s->arena.specs()) elsewhere_.erase(spec.path);
+    for (const ParamSpec& spec : s->arena.buffer_specs()) elsewhere_.erase(spec.path);
   }
   return stages;
 }
@@ -241,9 +253,9 @@ std::vector<std::vector<float>> Training::indicators() const {
   std::map<int, std::vector<std::vector<float>>> layers;  // by stage
   Packer own;
   for (size_t i = 0; i < pipeline_.stages.size(); ++i) {
-    if (!is_here(i)) continue;
+    if (!pipeline_.stages[i]) continue;
     const Stage& s = *pipeline_.stages[i];
-    own.add(int(i)).add(int64_t(s.indicators.values.size()));
+    own.add(pipeline_.wiring.instances.stage(int(i))).add(int64_t(s.indicators.values.size()));
     for (const Tensor& t : s.indicators.values) own.add(t.to_vector<float>(s.stream));
   }
   for (const std::string& of_rank : ranks_.all(own.bytes()))
@@ -276,8 +288,7 @@ void Training::set_modes() {
     modes_[i] = i >= active                                       ? StageMode::kIdle
                 : config_.accumulate == "fixed" && i + 1 < active ? StageMode::kFrozen
                                                                   : StageMode::kTrain;
-    if (is_here(i))
-      for (Stage* s : pipeline_.instances_of(int(i))) s->mode = modes_[i];
+    for (Stage* s : pipeline_.instances_of(int(i))) s->mode = modes_[i];
   }
 }
 
@@ -330,7 +341,7 @@ Evaluation Training::evaluate_on(Loader& loader, size_t exit) {
   loader.seek(0);
   if (!ranks_.many()) return sluice::evaluate(pipeline_.firsts(), feed_from(loader), loader.per_epoch(), exit);
   const Spread spread{*ranks_.peers(), placement_, pipeline_.ports, weighted_};
-  return sluice::evaluate(pipeline_.stages, spread, feed_from(loader), loader.per_epoch(), exit);
+  return sluice::evaluate(pipeline_.firsts(), spread, feed_from(loader), loader.per_epoch(), exit);
 }
 
 AdaptiveResult Training::evaluate_adaptively(double threshold, Confidence by) {

@@ -39,8 +39,9 @@ struct Stretch {
   Trace* trace = nullptr;
 };
 
-/// Where there are many ranks each has the stages of one device, and all make the same calls but for those that are
-/// said to be of one process; they throw TransportError with the cause, too, when another rank fails.
+/// Where there are many ranks each has the stages of one device, or their instances, and all make the same calls but
+/// for those that are said to be of one process; they throw TransportError with the cause, too, when another rank
+/// fails.
 class Training {
  public:
   /// Places the stages (measuring their costs where placement is auto and there is a choice) and queues the initial
@@ -115,8 +116,7 @@ class Training {
   std::vector<NormExchange> norm_exchanges() const;
   Placement agreed_placement(int stages, bool error_crosses) const;
   std::vector<Stream> make_streams() const;
-  std::unique_ptr<Loader> training_loader(int readers) const;
-  bool is_here(size_t stage) const { return !ranks_.many() || placement_[stage] == ranks_.rank(); }
+  std::unique_ptr<Loader> training_loader(std::vector<int> readers) const;
   void set_word_vectors();
   void set_modes();
   size_t active_stages() const;
@@ -134,7 +134,7 @@ class Training {
   Placement placement_;
   std::vector<Stream> streams_;                       // one a device; of many ranks: that of this one alone
   std::vector<StageMode> modes_;                      // of the last run, by stage
-  std::set<std::string> elsewhere_;                   // paths of the parameters and buffers that other ranks have
+  std::set<std::string> elsewhere_;                   // paths of the parameters and buffers that only others have
   std::vector<std::shared_ptr<GradientClip>> clips_;  // by device, where its gradients have a norm in common
   bool weighted_ = false;                             // reads_weights(the last stage)
   Pipeline pipeline_;

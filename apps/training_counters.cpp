@@ -16,7 +16,7 @@ ByteCount Training::counted_bytes() {
   int readers = 0;
   for (const StageNet& n : nets) readers += n.body->feed_ports().empty() ? 0 : 1;
   std::unique_ptr<Loader> all;  // a loader that all stages read from
-  if (ranks_.many()) all = training_loader(readers);
+  if (ranks_.many()) all = training_loader({readers});
   Loader& loader = all ? *all : *loader_;
   loader.seek(0);
   return count_bytes(nets, feed_from(loader), pipeline_.wiring.error_crosses,

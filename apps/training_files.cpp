@@ -11,15 +11,14 @@
 namespace sluice {
 namespace {
 
-/// One instance of every stage that is here: the one of that number, or the last where a stage has fewer.
-std::vector<CheckpointPart> parts_of(const Pipeline& p, size_t number) {
+CheckpointPart part_of(Stage& s) { return {s.arena, s.stream, s.optimizer->state_names()}; }
+
+/// One instance of every stage that has any here: the one of that number, or the last where there are fewer.
+std::vector<CheckpointPart> parts_here(const Pipeline& p, size_t number) {
   std::vector<CheckpointPart> parts;
-  for (int i = 0; i < int(p.firsts().size()); ++i) {
-    const std::vector<Stage*> all = p.instances_of(i);
-    if (all[0] == nullptr) continue;
-    Stage& s = *all[std::min(number, all.size() - 1)];
-    parts.push_back({s.arena, s.stream, s.optimizer->state_names()});
-  }
+  for (int i = 0; i < int(p.firsts().size()); ++i)
+    if (const std::vector<Stage*> here = p.instances_of(i); !here.empty())
+      parts.push_back(part_of(*here[std::min(number, here.size() - 1)]));
   return parts;
 }
 
@@ -62,7 +61,10 @@ const std::string& metadata(const TensorFile& file, const std::string& key, cons
 }  // namespace
 
 void Training::save(const std::string& path) const {
-  TensorFile file = make_checkpoint(parts_of(pipeline_, 0));
+  std::vector<CheckpointPart> parts;
+  for (const StagePtr& s : pipeline_.firsts())
+    if (s) parts.push_back(part_of(*s));
+  TensorFile file = make_checkpoint(parts);
   if (ranks_.many()) gather_arrays(*ranks_.peers(), file);
   if (!ranks_.leads()) return;
   file.metadata["config"] = to_json(config_);
@@ -82,7 +84,7 @@ void Training::load(const std::string& path) {
     throw DataError(str(path, ": step '", text, "' in its metadata, expected a whole number"));
   size_t instances = 1;
   for (size_t i = 0; i < placement_.size(); ++i) instances = std::max(instances, pipeline_.instances_of(int(i)).size());
-  for (size_t k = 0; k < instances; ++k) load_checkpoint(file, path, parts_of(pipeline_, k), elsewhere_);
+  for (size_t k = 0; k < instances; ++k) load_checkpoint(file, path, parts_here(pipeline_, k), elsewhere_);
   step_ = step;
   set_modes();
 }

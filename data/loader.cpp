@@ -38,9 +38,11 @@ Loader::Loader(std::shared_ptr<const SampleSource> dataset, const LoaderOptions&
     : dataset_(std::move(dataset)), options_(options), stream_(device) {
   dataset_->expect_sound("dataset");
   dataset_->expect_fits(options.augmentation);
-  if (options.batch < 1 || options.depth < 1 || options.readers < 1 || options.tokens < 0)
-    throw ConfigError(str("loader: batch ", options.batch, ", depth ", options.depth, ", readers ", options.readers,
-                          ", tokens ", options.tokens, ", expected positive numbers, or 0 tokens"));
+  if (options.batch < 1 || options.depth < 1 || options.tokens < 0)
+    throw ConfigError(str("loader: batch ", options.batch, ", depth ", options.depth, ", tokens ", options.tokens,
+                          ", expected positive numbers, or 0 tokens"));
+  if (options.readers.empty() || *std::min_element(options.readers.begin(), options.readers.end()) < 0)
+    throw ConfigError("loader: readers of no micro-batch or below 0, expected how many each has");
   for (const int32_t i : options.samples)
     if (i < 0 || i >= dataset_->size())
       throw ConfigError(str("loader: sample ", i, ", expected one in [0, ", dataset_->size(), ")"));
@@ -93,7 +95,7 @@ void Loader::queue_fill(int64_t mb) {
     return BatchDraw{.samples = of, .epoch = epoch, .seed = seed, .augmentation = a};
   };
   Pending p;
-  p.readers = options_.readers;
+  p.readers = readers_of(mb);
   p.batch.ports = dataset_->ports(draw(samples, augmentation));
   // References, not tensors: a tensor that the worker destroys could be the last handle of the worker's own stream.
   std::vector<Ref> refs;
@@ -114,10 +116,11 @@ Batch Loader::fetch(int64_t mb) {
         str("loader: micro-batch ", mb, " skips some, expected less than ", next_ + options_.depth, "; seek() first"));
   int64_t last = mb + options_.depth - 1;
   if (!options_.training) last = std::min(last, (mb / per_epoch_ + 1) * per_epoch_ - 1);  // a pass ends
-  for (; next_ <= last; ++next_) queue_fill(next_);
+  for (; next_ <= last; ++next_)
+    if (readers_of(next_) > 0) queue_fill(next_);
   const auto it = pending_.find(mb);
   if (it == pending_.end())
-    throw ConfigError(str("loader: micro-batch ", mb, " was already fetched by all ", options_.readers,
+    throw ConfigError(str("loader: micro-batch ", mb, " was already fetched by all ", readers_of(mb),
                           " readers; seek() starts over"));
   Batch batch = it->second.batch;
   if (--it->second.readers == 0) pending_.erase(it);

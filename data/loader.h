@@ -23,7 +23,8 @@ struct LoaderOptions {
   uint64_t seed = 0;
   Augmentation augmentation{};  // of images
   int depth = 4;                // micro-batches that are filled ahead, the one that is asked for included
-  int readers = 1;              // how often each micro-batch is fetched: by how many stages
+  /// How often micro-batch k is fetched, by how many stages: readers[k mod their number]. One of 0 is not filled.
+  std::vector<int> readers{1};
   /// Which samples of the dataset are fed; empty: all.
   std::vector<int32_t> samples{};
 };
@@ -74,6 +75,7 @@ class Loader {
     Batch batch;
     int readers = 0;
   };
+  int readers_of(int64_t mb) const { return options_.readers[size_t(mb) % options_.readers.size()]; }
   const std::vector<int32_t>& order_of(int64_t epoch, int64_t n);
   std::vector<int32_t> drawn(int64_t mb);
   void queue_fill(int64_t mb);

@@ -66,10 +66,10 @@ class Evaluator {
       while (last + 1 < hops && rank_of(last + 1) == rank_of(hop + 1)) ++last;
       channels.push_back({int(stage_of(hop)), int(stage_of(hop + 1)), int(last - hop) + 1});
     }
-    const StagePtr& some =
-        *std::find_if(stages_.begin(), stages_.end(), [](const StagePtr& s) { return s != nullptr; });
-    std::vector<Stream> streams;
-    for (const StagePtr& s : stages_) streams.push_back(s ? s->stream : some->stream);
+    const auto some = std::find_if(stages_.begin(), stages_.end(), [](const StagePtr& s) { return s != nullptr; });
+    std::vector<Stream> streams;  // none where no stage is here
+    for (const StagePtr& s : stages_)
+      if (some != stages_.end()) streams.push_back(s ? s->stream : (*some)->stream);
     net_ = std::make_unique<RemoteTransport>(spread_->peers, channels, spread_->ranks, streams);
   }
 

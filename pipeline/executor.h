@@ -29,7 +29,7 @@ struct Pipeline {
 
   /// The stages, where they have replicas the first instances: their running statistics are the ones that count.
   Stages firsts() const;
-  /// A stage's first instance and its replicas.
+  /// A stage's first instance and its replicas, those that are here.
   std::vector<Stage*> instances_of(int stage) const;
 };
 

@@ -78,19 +78,24 @@ int64_t RunState::mbs() {
 
 void RunState::report(int instance, StepLosses losses) {
   if (options.peers != nullptr && options.peers->rank() != 0)
-    return tell(0, Packer().add(Word::kLosses).add(losses.stage).add(losses.step).add(losses.values).bytes());
+    return tell(0, Packer().add(Word::kLosses).add(instance).add(losses.step).add(losses.values).bytes());
   if (!options.on_losses) return;
   const std::lock_guard lock(report_mutex_);
   report_heard();
-  const size_t others = pipeline.wiring.instances.replicas(instance).size();
+  report_part({instance, std::move(losses)});
+}
+
+void RunState::report_part(Part part) {
+  StepLosses& losses = part.losses;
+  const size_t others = pipeline.wiring.instances.replicas(part.instance).size();
   if (others > 0) {
     auto& parts = partial_[{losses.stage, losses.step}];
-    parts[instance] = std::move(losses.values);
+    parts[part.instance] = std::move(losses.values);
     if (parts.size() <= others) return;
     losses.values.clear();
-    for (const auto& part : parts) {  // ascending
-      losses.values.resize(std::max(losses.values.size(), part.second.size()));
-      for (size_t i = 0; i < part.second.size(); ++i) losses.values[i] += part.second[i];
+    for (const auto& entry : parts) {  // ascending
+      losses.values.resize(std::max(losses.values.size(), entry.second.size()));
+      for (size_t i = 0; i < entry.second.size(); ++i) losses.values[i] += entry.second[i];
     }
     partial_.erase({losses.stage, losses.step});
   }
@@ -98,12 +103,12 @@ void RunState::report(int instance, StepLosses losses) {
 }
 
 void RunState::report_heard() {
-  std::deque<StepLosses> heard;
+  std::deque<Part> heard;
   {
     const std::lock_guard lock(mutex_);
     heard.swap(heard_);
   }
-  for (const StepLosses& l : heard) options.on_losses(l);
+  for (Part& p : heard) report_part(std::move(p));
 }
 
 void RunState::arrive(int worker, const Stream& stream, const Tensor& values) {
@@ -172,10 +177,11 @@ void RunState::hear(int from, const Mail& mail) {
   Unpacker in(mail);
   switch (in.take<Word>()) {
     case Word::kLosses: {
-      StepLosses losses{in.take<int>(), in.take<int64_t>(), {}};
-      losses.values = in.take_all<float>();
+      Part part{.instance = in.take<int>()};
+      part.losses = {pipeline.wiring.instances.stage(part.instance), in.take<int64_t>(), {}};
+      part.losses.values = in.take_all<float>();
       const std::lock_guard lock(mutex_);
-      heard_.push_back(std::move(losses));
+      heard_.push_back(std::move(part));
       return;
     }
     case Word::kArrived: {

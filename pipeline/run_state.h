@@ -49,6 +49,12 @@ class RunState {
   Transport& net;
 
  private:
+  /// What an instance of a stage trained on.
+  struct Part {
+    int instance = 0;
+    StepLosses losses{};
+  };
+  void report_part(Part part);
   void report_heard();
   void hear(int from, const Mail& mail);
   void ask_to_stop();
@@ -72,8 +78,8 @@ class RunState {
   bool asked_ = false, held_ = false;  // to stop; until it is known where
   std::vector<int64_t> begun_by_;      // process 0: by process, -1: not known
   std::vector<Done> done_;
-  std::deque<StepLosses> heard_;  // process 0: of the others, told by its own worker, since that may block
-  Peers::Topic topic_;            // last: it ends before what its listener uses
+  std::deque<Part> heard_;  // process 0: of the others, told by its own worker, since that may block
+  Peers::Topic topic_;      // last: it ends before what its listener uses
 };
 
 }  // namespace sluice

@@ -53,7 +53,7 @@ TEST_F(FolderImagesTest, EvaluationTakesTheMiddleOfTheResizedImage) {
   const auto d = std::make_shared<FolderImages>(load_imagenet(dir.path(), 7).test);
   EXPECT_EQ(d->class_names, (std::vector<std::string>{"n01", "n02", "n03"}));
   EXPECT_EQ(d->shorter, 8);
-  Loader loader(d, {.batch = 6, .training = false, .readers = 2});
+  Loader loader(d, {.batch = 6, .training = false, .readers = {2}});
   const std::vector<float> images = fed(loader, 0, "images");
   EXPECT_EQ(fed(loader, 0, "labels").size(), 6u);
   for (size_t i = 0; i < 6; ++i) {
@@ -64,7 +64,7 @@ TEST_F(FolderImagesTest, EvaluationTakesTheMiddleOfTheResizedImage) {
 
 TEST_F(FolderImagesTest, TrainingCutsWindowsOutOfWholeImages) {
   const auto d = std::make_shared<FolderImages>(load_imagenet(dir.path(), 7).train);
-  const LoaderOptions options{.batch = 6, .seed = 4, .augmentation = {.any_area = true}, .readers = 2};
+  const LoaderOptions options{.batch = 6, .seed = 4, .augmentation = {.any_area = true}, .readers = {2}};
   Loader loader(d, options);
   const std::vector<float> images = fed(loader, 0, "images"), labels = fed(loader, 0, "labels");
   const std::vector<int32_t> order = epoch_order(6, 4, 0);
@@ -83,7 +83,7 @@ TEST_F(FolderImagesTest, TrainingCutsWindowsOutOfWholeImages) {
 
 TEST_F(FolderImagesTest, TheyCanBeMixed) {
   const auto d = std::make_shared<FolderImages>(load_imagenet(dir.path(), 7).train);
-  Loader loader(d, {.batch = 3, .seed = 4, .augmentation = {.mixing = {.how = Mixing::kMixUp}}, .readers = 2});
+  Loader loader(d, {.batch = 3, .seed = 4, .augmentation = {.mixing = {.how = Mixing::kMixUp}}, .readers = {2}});
   EXPECT_EQ(fed(loader, 0, "labels2").size(), 3u);
   EXPECT_EQ(fed(loader, 0, "share").size(), 3u);
 }
@@ -91,7 +91,7 @@ TEST_F(FolderImagesTest, TheyCanBeMixed) {
 TEST_F(FolderImagesTest, AFileThatIsDamagedEndsTheFeedWithItsPath) {
   const auto d = std::make_shared<FolderImages>(load_imagenet(dir.path(), 7).test);
   test::write_file(dir / "val/n02/x1.png", {1, 2, 3});
-  Loader loader(d, {.batch = 6, .training = false, .readers = 2});
+  Loader loader(d, {.batch = 6, .training = false, .readers = {2}});
   EXPECT_THAT([&] { fed(loader, 0, "images"); },
               testing::Throws<Error>(testing::Property(&Error::what, testing::HasSubstr("n02/x1.png"))));
 }

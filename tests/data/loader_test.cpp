@@ -130,13 +130,34 @@ TEST(Loader, ResumesAtAnyMicroBatchWithTheSameContent) {
 TEST(Loader, ContentDoesNotDependOnDepthOrReaders) {
   const auto augmented = [](int depth, int readers) {
     return LoaderOptions{
-        .batch = 8, .seed = 2, .augmentation = {.crop_padding = 1}, .depth = depth, .readers = readers};
+        .batch = 8, .seed = 2, .augmentation = {.crop_padding = 1}, .depth = depth, .readers = {readers}};
   };
   Loader one(numbered(64), augmented(1, 1)), many(numbered(64), augmented(5, 2));
   for (int64_t mb = 0; mb < 20; ++mb) {
     const Content expected = content(one, mb);
     EXPECT_EQ(content(many, mb), expected);
     EXPECT_EQ(content(many, mb), expected);  // the second reader's
+  }
+}
+
+TEST(Loader, FillsWhatIsReadHereAlone) {
+  const auto numbers = [](std::vector<int> readers) {
+    return LoaderOptions{.batch = 8, .seed = 2, .depth = 6, .readers = std::move(readers)};
+  };
+  Loader all(numbered(64), numbers({1})), some(numbered(64), numbers({0, 2, 1}));
+  for (int64_t mb = 0; mb < 30; ++mb) {
+    const Content expected = content(all, mb);
+    if (mb % 3 == 0) {
+      EXPECT_THROW(some.fetch(mb), ConfigError);
+      continue;
+    }
+    EXPECT_EQ(content(some, mb), expected);
+    if (mb % 3 == 1) {
+      EXPECT_EQ(content(some, mb), expected);
+    }
+    EXPECT_THROW(some.fetch(mb), ConfigError);
+    some.stream().sync();
+    EXPECT_LE(some.stream().pool().live_blocks(), 2 * 4);  // of six micro-batches ahead, four are read
   }
 }
 
@@ -191,7 +212,7 @@ TEST(Loader, ASlowReaderReadsWhatItFetched) {
 }
 
 TEST(Loader, ServesReadersOnSeveralThreads) {
-  Loader loader(numbered(256), {.batch = 8, .depth = 4, .readers = 3});
+  Loader loader(numbered(256), {.batch = 8, .depth = 4, .readers = {3}});
   std::array<std::vector<Content>, 3> seen;
   std::vector<std::thread> threads;
   for (auto& mine : seen)
@@ -207,7 +228,8 @@ TEST(Loader, RefusesWhatCannotBeServed) {
   EXPECT_THROW(Loader(numbered(10), {.batch = 11}), ConfigError);
   EXPECT_THROW(Loader(numbered(10), {.batch = 0}), ConfigError);
   EXPECT_THROW(Loader(numbered(10), {.batch = 2, .depth = 0}), ConfigError);
-  EXPECT_THROW(Loader(numbered(10), {.batch = 2, .readers = 0}), ConfigError);
+  EXPECT_THROW(Loader(numbered(10), {.batch = 2, .readers = {}}), ConfigError);
+  EXPECT_THROW(Loader(numbered(10), {.batch = 2, .readers = {1, -1}}), ConfigError);
   auto broken = std::make_shared<ImageDataset>(*numbered(10));
   broken->labels[4] = 10;
   EXPECT_THROW(Loader(broken, {.batch = 2}), DataError);

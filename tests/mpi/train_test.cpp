@@ -76,10 +76,15 @@ TEST_F(MpiTrain, RanksTrainToTheWeightsOfOneProcess) {
            {3, "--rule bp --micro-batches 4 --clip-grad 0.5"},
            {2, "--rule pipedream"},
            {4, "--rule al"},
-           {2, "--rule al --accumulate prefix"}}) {
+           {2, "--rule al --accumulate prefix"},
+           {4, "--rule bp --model vgg --cuts 1,4 --replicas 2,1,1 --micro-batches 8 --train-accuracy true"},
+           {4, "--rule bp --model vgg --cuts 2 --replicas 1,3 --micro-batches 4"},
+           {4, "--rule bp --model vgg --schedule chimera --micro-batches 8 --validation 0.2"},
+           {2, "--rule al --schedule dual_pipe --micro-batches 4"}}) {
     SCOPED_TRACE(more + ", ranks: " + std::to_string(ranks));
     const std::string one = "one" + std::to_string(++number), many = "many" + std::to_string(number);
-    const std::string arguments = more + " --epochs 2 --placement blocks --out ";
+    const bool places_itself = more.find("--replicas") != std::string::npos;
+    const std::string arguments = more + (places_itself ? "" : " --placement blocks") + " --epochs 2 --out ";
     const Outcome alone = sluice(small(devices(ranks) + arguments + run_dir(one)));
     ASSERT_EQ(alone.status, 0) << alone.text;
     const Outcome together = sluice_ranks(ranks, small(arguments + run_dir(many)));
@@ -144,6 +149,29 @@ TEST_F(MpiTrain, AnyNumberOfRanksAndStagesGoesOnFromACheckpoint) {
   ASSERT_EQ(o.status, 0) << o.text;
   EXPECT_THAT(o.text, HasSubstr("at step 30"));
   expect_same_arrays(checkpoint("whole"), checkpoint("parts"));
+}
+
+TEST_F(MpiTrain, ReplicasGoOnFromACheckpointWhereverTheyLie) {
+  for (const std::string more : {"--cuts 1,4 --replicas 2,1,1", "--placement blocks --schedule chimera"}) {
+    SCOPED_TRACE(more);
+    const std::string whole = "whole" + more.substr(2, 4), parts = "parts" + more.substr(2, 4);
+    const auto run = [&](const std::string& name, const std::string& rest) {
+      return small("--rule bp --model vgg --micro-batches 8 --epochs 3 --out " + run_dir(name) + " " + more + " " +
+                   rest);
+    };
+    Outcome o = sluice(run(whole, devices(4)));
+    ASSERT_EQ(o.status, 0) << o.text;
+    for (const char* steps : {"--max-steps 10", "--max-steps 14"}) {
+      o = sluice_ranks(4, run(parts, steps));
+      ASSERT_EQ(o.status, 0) << o.text;
+    }
+    o = sluice(run(parts, devices(4) + "--max-steps 20"));
+    ASSERT_EQ(o.status, 0) << o.text;
+    o = sluice_ranks(4, run(parts, ""));
+    ASSERT_EQ(o.status, 0) << o.text;
+    EXPECT_THAT(o.text, HasSubstr("at step 20"));
+    expect_same_arrays(checkpoint(whole), checkpoint(parts));
+  }
 }
 
 TEST_F(MpiTrain, AnErrorOfOneRankEndsAllWithItsName) {

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <limits>
 
 #include "tests/pipeline/loop_courier.h"
 #include "tests/pipeline/net.h"
@@ -19,7 +20,8 @@ struct Case {
   bool local_losses = false;
   const char* rule = "backprop";
   int mbs = 4;
-  float most = 0;  // the norm of all gradients
+  float most = 0;                   // the norm of all gradients
+  std::vector<int> side_by_side{};  // not empty: workers of each stage, in place of schedule and placement
 };
 const std::vector<Case> kCases = {{"naive_split", {0, 1, 2}},
                                   {"gpipe", {0, 0, 1}},
@@ -33,20 +35,41 @@ const std::vector<Case> kCases = {{"naive_split", {0, 1, 2}},
                                   {"async_1f1b", {0, 1, 2}, false, "pipeoptim"},
                                   {"async_1f1b", {0, 1, 2}, false, "pipedream"},
                                   {"one_f_one_b", {0, 1, 2}, false, "backprop", 4, 0.05f},
-                                  {"interleaved", {0, 1, 0, 1}, false, "backprop", 4, 0.05f}};
+                                  {"interleaved", {0, 1, 0, 1}, false, "backprop", 4, 0.05f},
+                                  {"chimera", {0, 1, 2, 3}, false, "backprop", 8},
+                                  {"chimera", {0, 1}, true, "associated"},
+                                  {"dual_pipe", {0, 0, 1, 1}},
+                                  {"side by side", {}, false, "backprop", 4, 0, {2, 1, 1}},
+                                  {"side by side", {}, false, "backprop", 3, 0, {1, 2}},
+                                  {"side by side", {}, false, "backprop", 5, 0, {3}},
+                                  {"side by side", {}, true, "associated", 4, 0, {2, 1}}};
+
+/// Where its stages or their instances lie.
+InstancePlacement placed(const Case& c) {
+  if (!c.side_by_side.empty()) return side_by_side(c.side_by_side);
+  const auto spread = find_schedule(c.schedule).spread;
+  return spread != nullptr ? spread(c.placement) : InstancePlacement{c.placement, {}};
+}
+int ranks_of(const Case& c) { return count_workers(placed(c).placement); }
 
 /// What one process has of it; of all processes with -1.
 Trained part(const Case& c, int rank, const NetOptions& options = {}) {
   NetOptions o = options;
-  o.stages = int(c.placement.size());
+  o.stages = int(c.side_by_side.empty() ? c.placement.size() : c.side_by_side.size());
   o.local_losses = c.local_losses;
-  Trained t = make_trained(make_nets(o), {.rule = c.rule,
-                                          .schedule = c.schedule,
-                                          .placement = c.placement,
-                                          .mbs = c.mbs,
-                                          .where = o.where,
-                                          .most = c.most,
-                                          .here = rank});
+  const InstancePlacement all = placed(c);
+  const auto make = [&] { return make_nets(o); };
+  Trained t =
+      make_trained(all.stage_of.empty() ? make() : make_instances(make, all.stage_of),
+                   {.rule = c.rule,
+                    .schedule = c.schedule,
+                    .placement = all.placement,
+                    .mbs = c.mbs,
+                    .where = o.where,
+                    .most = c.most,
+                    .here = rank,
+                    .stage_of = all.stage_of,
+                    .compute = c.side_by_side.empty() ? Plan() : one_f_one_b_side_by_side(c.side_by_side, c.mbs)});
   t.options = o;
   return t;
 }
@@ -71,7 +94,7 @@ INSTANTIATE_TEST_SUITE_P(Places, ProcessesOfAPlace, testing::ValuesIn(mixed_plac
 
 TEST_P(ProcessesOfAPlace, GiveTheWeightsAndLossesOfOneProcess) {
   for (const Case& c : kCases) {
-    SCOPED_TRACE(testing::Message() << c.schedule << ", " << c.rule);
+    SCOPED_TRACE(testing::Message() << c.schedule << ", " << c.rule << ", " << ranks_of(c) << " ranks");
     const int64_t steps = GetParam() == Where::kCpu ? 6 : 3;
     Losses expected_losses, losses;
     Trained one = part(c, -1, net());
@@ -79,7 +102,7 @@ TEST_P(ProcessesOfAPlace, GiveTheWeightsAndLossesOfOneProcess) {
     all.on_losses = [&](const StepLosses& l) { expected_losses[{l.stage, l.step}] = l.values; };
     execute(one.pipeline, all);
     const auto expected = one.weights();
-    Company company(count_workers(c.placement));
+    Company company(ranks_of(c));
     in_processes(
         c, company, steps,
         [&](int r, Trained& t, RunOptions& o) {
@@ -92,7 +115,7 @@ TEST_P(ProcessesOfAPlace, GiveTheWeightsAndLossesOfOneProcess) {
           for (const double busy : result.busy_s) EXPECT_TRUE(GetParam() != Where::kCpu || busy > 0);
           const auto mine = t.weights();
           for (size_t s = 0; s < mine.size(); ++s) {
-            EXPECT_EQ(mine[s].empty(), c.placement[s] != r);
+            EXPECT_EQ(mine[s].empty(), placed(c).placement[s] != r);
             if (!mine[s].empty()) {
               EXPECT_EQ(mine[s], expected[s]);
             }
@@ -116,14 +139,14 @@ TEST(Processes, GoOnWithAnotherRun) {
 }
 
 TEST(Processes, AStopOfOneEndsAllAtTheSameStep) {
-  for (const size_t which : {size_t{2}, size_t{6}, size_t{9}}) {
+  for (const size_t which : {size_t{2}, size_t{6}, size_t{9}, size_t{13}, size_t{16}}) {
     const Case& c = kCases[which];
     SCOPED_TRACE(c.schedule);
-    for (int who = 0; who < count_workers(c.placement); ++who) {
-      Company company(count_workers(c.placement));
+    for (int who = 0; who < ranks_of(c); ++who) {
+      Company company(ranks_of(c));
       std::atomic<bool> stop{false};
       std::vector<int64_t> steps(size_t(company.count()));
-      std::vector<std::vector<float>> weights(c.placement.size());
+      std::vector<std::vector<float>> weights(placed(c).placement.size());
       in_processes(c, company, 4000, [&](int r, Trained& t, RunOptions& o) {
         if (r == who) {
           o.stop = &stop;
@@ -156,11 +179,11 @@ std::string error_of(Trained& t, const RunOptions& o) {
 
 TEST(Processes, AFaultInOneEndsAllWithItsCauseAndItsName) {
   for (const Case& c : kCases)
-    for (int who = 0; who < count_workers(c.placement); ++who)
+    for (int who = 0; who < ranks_of(c); ++who)
       for (int position = 0; position < 24; position += 5) {
         SCOPED_TRACE(testing::Message() << c.schedule << ", rank " << who << ", position " << position);
-        Company company(count_workers(c.placement));
-        in_processes(c, company, 2, [&](int r, Trained& t, RunOptions& o) {
+        Company company(ranks_of(c));
+        in_processes(c, company, 4, [&](int r, Trained& t, RunOptions& o) {
           const bool on_device = position % 2 == 1;
           o.on_action = [&, at = 0](int, const Action&, const Stage& s) mutable {
             if (r != who || at++ != position) return;
@@ -171,6 +194,19 @@ TEST(Processes, AFaultInOneEndsAllWithItsCauseAndItsName) {
           EXPECT_THAT(company[r].failure(), AllOf(StartsWith("rank " + std::to_string(who)), HasSubstr("planted")));
         });
       }
+}
+
+TEST(Processes, ALossThatIsNotFiniteEndsAllWhicheverReplicaHasIt) {
+  for (const size_t which : {size_t{13}, size_t{16}})
+    for (const int64_t mb : {0, 1}) {
+      const Case& c = kCases[which];
+      Company company(ranks_of(c));
+      in_processes(c, company, 6, [&](int, Trained& t, RunOptions& o) {
+        o.feed = make_feed(3 * c.mbs + mb, std::numeric_limits<float>::quiet_NaN());
+        const int last = int(t.pipeline.ports.size()) - 1;
+        EXPECT_THAT(error_of(t, o), HasSubstr("loss of stage " + std::to_string(last) + " is nan at step 3"));
+      });
+    }
 }
 
 TEST(Processes, OneThatFallsSilentEndsTheOthersWithItsName) {
