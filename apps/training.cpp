@@ -105,9 +105,6 @@ Training::Training(RunConfig config, TrainingData data, const Ranks& ranks)
   if (steps_per_epoch_ == 0)
     throw ConfigError(str("batch=", config_.batch, ": the training set has only ", loader_->size(), " samples"));
   const bool meets = config_.clip_grad > 0 && rule.error_crosses && devices_.size() > 1;
-  if (meets && !a.all.stage_of.empty())
-    throw ConfigError(str("clip_grad=", config_.clip_grad, " with schedule=", config_.schedule, ", replicas='",
-                          config_.replicas, "': expected each stage on one device"));
   try {
     std::vector<StagePorts> ports;
     std::vector<StagePtr> own = make_stages(model, rule.error_crosses, a.all, ports);

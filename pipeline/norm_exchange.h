@@ -11,9 +11,10 @@ namespace sluice {
 
 /// A worker's side of it, on its thread.
 struct NormExchange {
-  /// Queues the sum of squares of the gradients of each of its stages, ascending: f32 [stages]. They are complete.
+  /// Queues the sum of squares of the gradients of each of its stages or instances, ascending: f32 [as many]. They are
+  /// complete.
   std::function<Tensor(const Stream& stream)> squares;
-  /// Those of all stages, ascending, before the stages are updated at `step`.
+  /// Those of all stages, each once, ascending, before the stages are updated at `step`.
   std::function<void(const Stream& stream, int64_t step, const std::vector<float>& all)> take;
 };
 

@@ -343,7 +343,12 @@ void Worker::meet(const Action& a) {
   if (!norm_exchange()) return;
   std::vector<float> squares;
   std::vector<size_t> taken(brought.size());
-  for (const int w : run_.pipeline.report.placement) squares.push_back(brought[size_t(w)].at(taken[size_t(w)]++));
+  const Placement& placement = run_.pipeline.report.placement;
+  for (size_t i = 0; i < placement.size(); ++i) {
+    const auto w = size_t(placement[i]);
+    const float of_instance = brought[w].at(taken[w]++);
+    if (instances().is_first(int(i))) squares.push_back(of_instance);  // the others have the same sum
+  }
   norm_exchange()->take(stream, run_.options.first_step + a.mb / mbs_per_step(), squares);
 }
 

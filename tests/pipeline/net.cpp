@@ -124,7 +124,7 @@ Trained make_trained(std::vector<StageNet> nets, const PlanOptions& plan) {
   Plan compute =
       add_recompute(plan.compute.empty() ? find_schedule(plan.schedule).make(plan.placement, plan.mbs) : plan.compute,
                     plan.recomputed);
-  const bool meets = plan.most > 0 && t.streams.size() > 1;
+  const bool meets = plan.most > 0 && (t.streams.size() > 1 || !plan.stage_of.empty());
   if (meets) compute = meet_before_updates(compute);
   t.pipeline = make_pipeline(std::move(stages), ports, find_rule(plan.rule), compute,
                              {.depth = plan.depth, .stage_of = plan.stage_of});

@@ -3,6 +3,9 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "tests/pipeline/net.h"
 
 namespace sluice::test::norm_exchange_test {
@@ -41,6 +44,66 @@ TEST_P(Clipping, LongGradientsAloneAreShortened) {
   const auto plain = train("one_f_one_b", one_each(4), 0);
   EXPECT_EQ(train("one_f_one_b", one_each(4), 1e6f), plain);
   EXPECT_NE(train("one_f_one_b", one_each(4), 0.05f), plain);
+}
+
+struct Replicated {
+  const char* name;
+  InstancePlacement all;
+  Plan plan;
+};
+std::vector<Replicated> replicated() {
+  const InstancePlacement both = both_ways({0, 0, 1, 1});
+  return {{"chimera", both, chimera(both.placement, 4)},
+          {"dual_pipe", both, dual_pipe(both.placement, 4)},
+          {"2,1,1", side_by_side({2, 1, 1}), one_f_one_b_side_by_side({2, 1, 1}, 4)},
+          {"1,3", side_by_side({1, 3}), one_f_one_b_side_by_side({1, 3}, 5)}};
+}
+Trained trained(const NetOptions& options, const InstancePlacement& all, const Plan& plan, float most) {
+  NetOptions o = options;
+  o.stages = *std::max_element(all.stage_of.begin(), all.stage_of.end()) + 1;
+  return make_trained(make_instances([&] { return make_nets(o); }, all.stage_of), {.placement = all.placement,
+                                                                                   .where = o.where,
+                                                                                   .lr = 0.1f,
+                                                                                   .most = most,
+                                                                                   .stage_of = all.stage_of,
+                                                                                   .compute = plan});
+}
+
+TEST_P(Clipping, ReplicasGiveTheWeightsOfThoseOnOneWorker) {
+  for (const Replicated& r : replicated()) {
+    SCOPED_TRACE(r.name);
+    Trained t = trained(net(), r.all, r.plan, 0.05f), free = trained(net(), r.all, r.plan, 0);
+    const Instances& instances = t.pipeline.wiring.instances;
+    Trained one =
+        trained(net(), {all_on_one(int(r.all.placement.size())), r.all.stage_of}, one_worker(instances), 0.05f);
+    for (Trained* each : {&t, &free, &one}) execute(each->pipeline, run_options(6));
+    EXPECT_EQ(t.weights(), one.weights());
+    EXPECT_NE(t.weights(), free.weights());
+    for (size_t i = 0; i < instances.stage_of.size(); ++i) {
+      const Stage &s = *t.pipeline.stages[i], &first = *t.pipeline.stages[size_t(instances.stage(int(i)))];
+      EXPECT_EQ(s.arena.values().to_vector<float>(s.stream), first.arena.values().to_vector<float>(first.stream)) << i;
+    }
+  }
+}
+
+TEST_P(Clipping, TheNormCountsEachStageOnce) {
+  for (const Replicated& r : replicated()) {
+    SCOPED_TRACE(r.name);
+    Trained free = trained(net(), r.all, r.plan, 0);
+    double squares = 0;
+    RunOptions o = run_options(1);
+    o.on_action = [&](int, const Action& a, Stage& s) {
+      if (a.what != Do::kUpdate || !free.pipeline.wiring.instances.is_first(a.stage)) return;
+      s.arena.finish_grads(s.stream);
+      for (const float g : s.arena.grads().to_vector<float>(s.stream)) squares += double(g) * double(g);
+    };
+    execute_serial(free.pipeline, o);
+    for (const double share : {0.99, 1.01}) {
+      Trained t = trained(net(), r.all, r.plan, float(share * std::sqrt(squares)));
+      execute(t.pipeline, run_options(1));
+      EXPECT_EQ(t.weights() == free.weights(), share > 1) << share;
+    }
+  }
 }
 
 std::string error_of(const std::string& plan) {

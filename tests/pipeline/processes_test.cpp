@@ -37,9 +37,11 @@ const std::vector<Case> kCases = {{"naive_split", {0, 1, 2}},
                                   {"one_f_one_b", {0, 1, 2}, false, "backprop", 4, 0.05f},
                                   {"interleaved", {0, 1, 0, 1}, false, "backprop", 4, 0.05f},
                                   {"chimera", {0, 1, 2, 3}, false, "backprop", 8},
+                                  {"chimera", {0, 1}, false, "backprop", 4, 0.05f},
                                   {"chimera", {0, 1}, true, "associated"},
                                   {"dual_pipe", {0, 0, 1, 1}},
                                   {"side by side", {}, false, "backprop", 4, 0, {2, 1, 1}},
+                                  {"side by side", {}, false, "backprop", 4, 0.05f, {2, 1, 1}},
                                   {"side by side", {}, false, "backprop", 3, 0, {1, 2}},
                                   {"side by side", {}, false, "backprop", 5, 0, {3}},
                                   {"side by side", {}, true, "associated", 4, 0, {2, 1}}};
@@ -139,7 +141,7 @@ TEST(Processes, GoOnWithAnotherRun) {
 }
 
 TEST(Processes, AStopOfOneEndsAllAtTheSameStep) {
-  for (const size_t which : {size_t{2}, size_t{6}, size_t{9}, size_t{13}, size_t{16}}) {
+  for (const size_t which : {size_t{2}, size_t{6}, size_t{9}, size_t{13}, size_t{17}}) {
     const Case& c = kCases[which];
     SCOPED_TRACE(c.schedule);
     for (int who = 0; who < ranks_of(c); ++who) {
@@ -197,7 +199,7 @@ TEST(Processes, AFaultInOneEndsAllWithItsCauseAndItsName) {
 }
 
 TEST(Processes, ALossThatIsNotFiniteEndsAllWhicheverReplicaHasIt) {
-  for (const size_t which : {size_t{13}, size_t{16}})
+  for (const size_t which : {size_t{13}, size_t{17}})
     for (const int64_t mb : {0, 1}) {
       const Case& c = kCases[which];
       Company company(ranks_of(c));
