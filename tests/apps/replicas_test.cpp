@@ -34,6 +34,9 @@ TEST_F(ReplicasCommand, BothBidirectionalSchedulesTrainAlikeAndGoOnWhereTheyStop
   const auto chimera = trained("chimera", std::string(kFour) + "--schedule chimera --max-steps 6");
   EXPECT_EQ(trained("dual_pipe", std::string(kFour) + "--schedule dual_pipe --max-steps 6"), chimera);
   EXPECT_EQ(trained("recomputed", std::string(kFour) + "--schedule chimera --recompute 0,2 --max-steps 6"), chimera);
+  const auto clipped = trained("clipped", std::string(kFour) + "--schedule chimera --clip-grad 0.2 --max-steps 6");
+  EXPECT_NE(clipped, chimera);
+  EXPECT_EQ(trained("both", std::string(kFour) + "--schedule dual_pipe --clip-grad 0.2 --max-steps 6"), clipped);
   trained("parts", std::string(kFour) + "--schedule chimera --max-steps 2");
   EXPECT_EQ(trained("parts", std::string(kFour) + "--schedule chimera --max-steps 6"), chimera);
 }
