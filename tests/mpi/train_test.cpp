@@ -155,22 +155,21 @@ TEST_F(MpiTrain, AnyNumberOfRanksAndStagesGoesOnFromACheckpoint) {
 }
 
 TEST_F(MpiTrain, ReplicasGoOnFromACheckpointWhereverTheyLie) {
-  for (const std::string more : {"--cuts 1,4 --replicas 2,1,1", "--placement blocks --schedule chimera"}) {
+  for (const std::string more : {"--cuts 1,4 --replicas 2,1,1 ", "--placement blocks --schedule chimera "}) {
     SCOPED_TRACE(more);
     const std::string whole = "whole" + more.substr(2, 4), parts = "parts" + more.substr(2, 4);
-    const auto run = [&](const std::string& name, const std::string& rest) {
-      return small("--rule bp --model vgg --micro-batches 8 --epochs 3 --out " + run_dir(name) + " " + more + " " +
-                   rest);
+    const auto run = [&](const std::string& name, const std::string& all) {
+      return small("--rule bp --model vgg --micro-batches 8 --epochs 3 --out " + run_dir(name) + " " + all);
     };
-    Outcome o = sluice(run(whole, devices(4)));
+    Outcome o = sluice(run(whole, more + devices(4)));
     ASSERT_EQ(o.status, 0) << o.text;
     for (const char* steps : {"--max-steps 10", "--max-steps 14"}) {
-      o = sluice_ranks(4, run(parts, steps));
+      o = sluice_ranks(4, run(parts, more + steps));
       ASSERT_EQ(o.status, 0) << o.text;
     }
-    o = sluice(run(parts, devices(4) + "--max-steps 20"));
+    o = sluice(run(parts, more + devices(4) + "--max-steps 20"));
     ASSERT_EQ(o.status, 0) << o.text;
-    o = sluice_ranks(4, run(parts, ""));
+    o = sluice_ranks(4, run(parts, more));
     ASSERT_EQ(o.status, 0) << o.text;
     EXPECT_THAT(o.text, HasSubstr("at step 20"));
     expect_same_arrays(checkpoint(whole), checkpoint(parts));
