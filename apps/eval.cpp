@@ -76,7 +76,7 @@ void eval(const EvalOptions& o, const Ranks& ranks) {
   if (ranks.many() && alone != nullptr) throw ConfigError(str(alone, ": ", ranks.count(), " processes, expected one"));
   if (ranks.many()) config = with_rank_devices(with_stage_devices(config), ranks.count());
   Training training(config, load_data(config, ranks), ranks);
-  training.load(o.run + (o.best ? "/best.safetensors" : "/checkpoint.safetensors"));
+  training.load_trained(o.run + (o.best ? "/best.safetensors" : "/checkpoint.safetensors"));
   if (o.exits) return print_exits(training, ranks.leads());
   if (o.adaptive) return print_adaptive(training, *o.adaptive, o.entropy ? Confidence::kEntropy : Confidence::kMaximum);
   if (training.text() != nullptr) return print_translation(training, o);

@@ -73,12 +73,11 @@ RunConfig saved_config(const std::string& run, const std::string& data_dir, cons
   RunConfig config;
   read_config_file(config, run + "/config.json");
   if (!data_dir.empty()) config.data_dir = data_dir;
-  const bool from_file = is_schedule_file(config.schedule);
-  if (from_file) config.schedule = run + "/schedule.txt";  // the run may have been moved
+  if (is_schedule_file(config.schedule)) config.schedule = run + "/schedule.txt";  // the run may have been moved
   if (devices.empty()) return config;
-  if (from_file) config.schedule = "auto";
   config.devices = devices;
-  config.placement = "auto";
+  config.placement = config.schedule = "auto";
+  config.replicas.clear();
   return config;
 }
 

@@ -78,6 +78,8 @@ class Training {
   /// writes; and back, where every rank reads its own part and checks all of it.
   void save(const std::string& path) const;
   void load(const std::string& path);
+  /// The same for evaluation alone, which replicas do not matter to.
+  void load_trained(const std::string& path) { load(path, false); }
 
   const RunConfig& config() const { return config_; }
   const Ranks& ranks() const { return ranks_; }
@@ -117,6 +119,7 @@ class Training {
   Placement agreed_placement(int stages, bool error_crosses) const;
   std::vector<Stream> make_streams() const;
   std::unique_ptr<Loader> training_loader(std::vector<int> readers) const;
+  void load(const std::string& path, bool trains_on);
   void set_word_vectors();
   void set_modes();
   size_t active_stages() const;

@@ -72,10 +72,13 @@ void Training::save(const std::string& path) const {
   write_safetensors(path, file);
 }
 
-void Training::load(const std::string& path) {
+void Training::load(const std::string& path) { load(path, true); }
+
+void Training::load(const std::string& path, bool trains_on) {
   const TensorFile file = read_safetensors(path);
   RunConfig saved;
   read_config_text(saved, metadata(file, "config", path), path);
+  if (!trains_on) saved.replicas = config_.replicas;
   expect_same_numerics(saved, config_, path);
   const std::string& text = metadata(file, "step", path);
   int64_t step = -1;

@@ -32,7 +32,7 @@ void translate(const TranslateOptions& o) {
     lines.push_back(line);
   }
   Training training(config, load_data(config));
-  training.load(o.run + (o.best ? "/best.safetensors" : "/checkpoint.safetensors"));
+  training.load_trained(o.run + (o.best ? "/best.safetensors" : "/checkpoint.safetensors"));
   for (const std::string& t : translate_texts(training, lines, o.search)) fmt::print("{}\n", t);
 }
 

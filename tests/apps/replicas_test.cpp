@@ -55,6 +55,18 @@ TEST_F(ReplicasCommand, ReplicasAreNamedAndGoOnWhereTheyStopped) {
                    HasSubstr("replicas"));
 }
 
+TEST_F(ReplicasCommand, WhatTheyTrainedIsEvaluatedOnAnyDevices) {
+  for (const std::string more : {"--cuts 1,4 --replicas 1,2,1", "--schedule chimera"}) {
+    const std::string name = "run" + more.substr(2, 4), eval = "eval --data-dir " + data() + " --run " + run_dir(name);
+    trained(name, kFour + more);
+    const Outcome own = sluice(eval);
+    EXPECT_EQ(own.status, 0) << own.text;
+    EXPECT_THAT(own.text, HasSubstr("test samples right"));
+    for (const char* devices : {" --devices cpu:0", " --devices cpu:0,cpu:1"})
+      EXPECT_EQ(sluice(eval + devices).text, own.text);
+  }
+}
+
 TEST_F(ReplicasCommand, RulesOfLocalLossesHaveThemToo) {
   for (const char* more : {"--rule al --schedule chimera", "--rule scpl --schedule dual_pipe"}) {
     const Outcome o = sluice(small(std::string(more) + " --max-steps 2" + kFour));
