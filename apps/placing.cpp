@@ -37,18 +37,20 @@ Placement spread(const RunConfig& c, int stages, int devices) {
 
 /// Where the schedule's file has the stages.
 Placement placement_in_file(const RunConfig& c, int stages, int devices) {
+  const InstancePlan read = read_schedule(c.schedule);
   Placement p;
   try {
-    p = placement_of(read_schedule(c.schedule));
+    p = placement_of(read.plan);
   } catch (const ScheduleError& e) {
     throw in_schedule(c.schedule, e);
   }
-  if (int(p.size()) != stages)
-    throw ConfigError(str("schedule=", c.schedule, " has ", p.size(), " stages; ", c.model, " with rule ", c.rule,
+  if (read.stages() != stages)
+    throw ConfigError(str("schedule=", c.schedule, " has ", read.stages(), " stages; ", c.model, " with rule ", c.rule,
                           " has ", stages, ", which --cuts may change"));
   if (count_workers(p) != devices)
     throw ConfigError(
         str("schedule=", c.schedule, " is for ", count_workers(p), " workers; devices=", c.devices, " has ", devices));
+  p.resize(size_t(stages));
   return p;
 }
 
@@ -106,10 +108,8 @@ Arrangement arrange(const RunConfig& c, const Placement& placement, bool error_c
     return {all, with_recompute(c, one_f_one_b_side_by_side(workers_of, int(c.micro_batches)), all.stage_of), ""};
   }
   const std::string name = schedule_name(c, error_crosses, devices);
-  InstancePlacement all{placement, {}};
-  if (!is_schedule_file(name))
-    if (const auto spread_out = find_schedule(name).spread; spread_out != nullptr) all = spread_out(placement);
-  return {all, with_recompute(c, compute_plan(c, name, all.placement), all.stage_of), name};
+  const InstancePlan p = compute_plan(c, name, placement);
+  return {{placement_of(p.plan), p.stage_of}, with_recompute(c, p.plan, p.stage_of), name};
 }
 
 std::vector<double> stage_costs(const Trace& trace, int stages) {

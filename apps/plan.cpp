@@ -189,7 +189,7 @@ void plan(const PlanOptions& o) {
   const auto u = std::find_if(units.begin(), units.end(), [&](const UnitCosts& c) { return c.mbs == best.mbs; });
   PlanFile file{.config = planned(config, best, u->mergeable),
                 .schedule = best.schedule,
-                .plan = best.plan,
+                .plan = {best.plan, {}},
                 .prediction = {.samples_per_s = best.samples_per_s, .bubble = best.bubble, .bytes = {}}};
   for (const WorkerBytes& b : best.bytes) file.prediction.bytes.push_back(b.peak());
   write_file(o.save, to_json(file));

@@ -27,7 +27,7 @@ const Json& member(const Json& json, const char* key, bool (Json::*is)() const n
   return *it;
 }
 
-Plan read_lines(const Json& lines, const std::string& where) {
+InstancePlan read_lines(const Json& lines, std::vector<int> stage_of, const std::string& where) {
   std::string text;
   for (const Json& line : lines) {
     if (!line.is_string())
@@ -35,10 +35,22 @@ Plan read_lines(const Json& lines, const std::string& where) {
     text += line.get<std::string>() + "\n";
   }
   try {
-    return parse(text);
+    InstancePlan p{parse(text), std::move(stage_of)};
+    expect_stages(p);
+    return p;
   } catch (const ScheduleError& e) {
     throw DataError(str(where, ": ", e.what()));
   }
+}
+
+std::vector<int> read_stages(const Json& json, const std::string& where) {
+  std::vector<int> stages;
+  for (const Json& s : member(json, "stage_of", &Json::is_array, "the stage of each instance", where)) {
+    if (!s.is_number_integer())
+      throw DataError(str(where, ": 'stage_of' holds ", s.dump(), ", expected the stage of each instance"));
+    stages.push_back(s.get<int>());
+  }
+  return stages;
 }
 
 }  // namespace
@@ -47,7 +59,8 @@ std::string to_json(const PlanFile& f) {
   Json json;
   json["config"] = Json::parse(to_json(f.config));
   json["schedule"] = f.schedule;
-  json["plan"] = lines_of(to_text(f.plan));
+  json["plan"] = lines_of(to_text(f.plan.plan));
+  if (!f.plan.stage_of.empty()) json["stage_of"] = f.plan.stage_of;
   json["predicted"] = {
       {"samples_per_s", f.prediction.samples_per_s}, {"bubble", f.prediction.bubble}, {"bytes", f.prediction.bytes}};
   return json.dump(2) + "\n";
@@ -60,7 +73,8 @@ PlanFile read_plan_text(const std::string& text, const std::string& where) {
   read_config_text(f.config, member(json, "config", &Json::is_object, "an object of configuration keys", where).dump(),
                    where);
   f.schedule = member(json, "schedule", &Json::is_string, "the name of a schedule", where).get<std::string>();
-  f.plan = read_lines(member(json, "plan", &Json::is_array, "a line for each worker", where), where);
+  const Json& lines = member(json, "plan", &Json::is_array, "a line for each worker", where);
+  f.plan = read_lines(lines, json.contains("stage_of") ? read_stages(json, where) : std::vector<int>{}, where);
   const Json& predicted = member(json, "predicted", &Json::is_object, "an object of figures", where);
   f.prediction.samples_per_s = member(predicted, "samples_per_s", &Json::is_number, "a number", where).get<double>();
   f.prediction.bubble = member(predicted, "bubble", &Json::is_number, "a number", where).get<double>();

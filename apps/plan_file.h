@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "apps/config.h"
-#include "pipeline/action.h"
+#include "pipeline/instances.h"
 
 namespace sluice {
 
@@ -19,13 +19,13 @@ struct Prediction {
 struct PlanFile {
   RunConfig config;      // cuts, placement, devices and micro-batches among it
   std::string schedule;  // the generator's name
-  Plan plan;
+  InstancePlan plan;
   Prediction prediction;
 };
 
 std::string to_json(const PlanFile& file);
-/// The inverse. Throws ConfigError or DataError with `where`, the key and what was expected; of an action that is none,
-/// with its line in the plan.
+/// The inverse; a file without "stage_of" has one instance of every stage. Throws ConfigError or DataError with
+/// `where`, the key and what was expected; of an action that is none, with its line in the plan.
 PlanFile read_plan_text(const std::string& text, const std::string& where);
 
 }  // namespace sluice

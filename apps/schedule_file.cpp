@@ -14,10 +14,10 @@
 namespace sluice {
 namespace {
 
-Plan parse_file(const std::string& path) {
+InstancePlan parse_file(const std::string& path) {
   if (path.ends_with(".json")) return read_plan_text(read_text(path), path).plan;
   try {
-    return parse(read_text(path));
+    return parse_instances(read_text(path));
   } catch (const ScheduleError& e) {
     throw DataError(str(path, ": ", e.what()));
   }
@@ -33,31 +33,37 @@ std::string listed(const Placement& placement) {
 
 bool is_schedule_file(const std::string& schedule) { return schedule.ends_with(".txt") || schedule.ends_with(".json"); }
 
-Plan read_schedule(const std::string& path) {
-  Plan plan = parse_file(path);
-  if (plan.empty()) throw DataError(str(path, ": no line, expected 'prologue | period * mbs | epilogue' a worker"));
-  for (Program& p : plan)
+InstancePlan read_schedule(const std::string& path) {
+  InstancePlan read = parse_file(path);
+  if (read.plan.empty())
+    throw DataError(str(path, ": no line, expected 'prologue | period * mbs | epilogue' a worker"));
+  for (Program& p : read.plan)
     for (std::vector<Action>* part : {&p.prologue, &p.period, &p.epilogue})
       std::erase_if(*part, [](const Action& a) { return a.what == Do::kSend || a.what == Do::kRecv; });
-  return plan;
+  return read;
 }
 
-Plan compute_plan(const RunConfig& c, const std::string& schedule, const Placement& placement) {
-  if (!is_schedule_file(schedule)) return find_schedule(schedule).make(placement, int(c.micro_batches));
-  Plan plan = read_schedule(schedule);
+InstancePlan compute_plan(const RunConfig& c, const std::string& schedule, const Placement& placement) {
+  if (!is_schedule_file(schedule)) {
+    const PlanSchedule& s = find_schedule(schedule);
+    const InstancePlacement all = s.spread != nullptr ? s.spread(placement) : InstancePlacement{placement, {}};
+    return {s.make(all.placement, int(c.micro_batches)), all.stage_of};
+  }
+  InstancePlan read = read_schedule(schedule);
   Placement own;
   try {
-    own = placement_of(plan);
+    own = placement_of(read.plan);
+    own.resize(size_t(read.stages()));
   } catch (const ScheduleError& e) {
     throw in_schedule(schedule, e);
   }
   if (own != placement)
     throw ConfigError(str("schedule=", schedule, " has its stages on workers ", listed(own), ", the run on ",
                           listed(placement), ", by the network's cuts and placement=", c.placement));
-  if (plan[0].mbs_per_period != c.micro_batches)
-    throw ConfigError(str("schedule=", schedule, ": a step of ", plan[0].mbs_per_period,
+  if (read.plan[0].mbs_per_period != c.micro_batches)
+    throw ConfigError(str("schedule=", schedule, ": a step of ", read.plan[0].mbs_per_period,
                           " micro-batches; micro_batches=", c.micro_batches));
-  return plan;
+  return read;
 }
 
 Plan with_recompute(const RunConfig& c, const Plan& plan, const std::vector<int>& stage_of) {
@@ -93,9 +99,9 @@ ScheduleError in_schedule(const std::string& schedule, const ScheduleError& erro
     return is_schedule_file(schedule) ? ScheduleError(str(schedule, ": ", what)) : error;
   if (schedule.ends_with(".json")) return ScheduleError(str(schedule, ", line ", worker + 1, " of 'plan': ", what));
   std::istringstream lines(read_text(schedule));
-  int number = 0, left = worker + 1;  // lines that hold something
+  int number = 0, left = worker + 1;  // lines that hold a program
   for (std::string line; left > 0 && std::getline(lines, line); ++number)
-    if (line.find_first_not_of(" \t\r") != std::string::npos) --left;
+    if (line.find('|') != std::string::npos) --left;
   return ScheduleError(str(schedule, ", line ", number, ": ", what));
 }
 

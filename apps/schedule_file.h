@@ -5,21 +5,21 @@
 
 #include "apps/config.h"
 #include "engine/error.h"
-#include "pipeline/action.h"
+#include "pipeline/instances.h"
 
 namespace sluice {
 
 /// Whether a configured schedule is a file rather than a name: a plan as text, .txt, or of `sluice plan`, .json.
 bool is_schedule_file(const std::string& schedule);
 
-/// Reads a plan from its text form (pipeline/action.h), one line a worker, or from a plan file. Sends and receives may
-/// be left out; where they are named they are dropped, since they follow from the other actions. Throws DataError with
-/// the path, the line and the word that is no action.
-Plan read_schedule(const std::string& path);
+/// Reads a plan from its text form (pipeline/action.h, instances.h), one line a worker, or from a plan file. Sends and
+/// receives may be left out; where they are named they are dropped, since they follow from the other actions. Throws
+/// DataError with the path, the line and the word that is no action.
+InstancePlan read_schedule(const std::string& path);
 
-/// The plan of the generator or the file for these stages. Throws ConfigError where a file's plan is for others or for
-/// another number of micro-batches.
-Plan compute_plan(const RunConfig& config, const std::string& schedule, const Placement& placement);
+/// The plan of the generator or the file for stages whose first instances are placed so. Throws ConfigError where a
+/// file's plan is for others or for another number of micro-batches.
+InstancePlan compute_plan(const RunConfig& config, const std::string& schedule, const Placement& placement);
 
 /// The plan with the recomputations that are configured. `stage_of`: the stage of each instance, empty where these are
 /// the plan's numbers. Throws ConfigError for a stage that is not there.

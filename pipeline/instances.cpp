@@ -2,12 +2,30 @@
 #include "pipeline/instances.h"
 
 #include <algorithm>
+#include <charconv>
+#include <sstream>
 
 #include "engine/error.h"
 #include "pipeline/wiring.h"
 
 namespace sluice {
 namespace {
+
+constexpr const char* kStageOf = "stage_of";
+
+std::vector<int> parse_stages(std::istringstream& words, int line) {
+  std::vector<int> stages;
+  for (std::string word; words >> word;) {
+    int stage = -1;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), stage);
+    if (error != std::errc() || end != word.data() + word.size() || stage < 0)
+      throw ScheduleError(
+          str("plan text, line ", line, ": '", word, "' is no stage, expected such as ", kStageOf, " 0 1 0 1"));
+    stages.push_back(stage);
+  }
+  if (stages.empty()) throw ScheduleError(str("plan text, line ", line, ": ", kStageOf, " names no stage"));
+  return stages;
+}
 
 void expect_stages(const std::vector<int>& stage_of) {
   const auto stages = std::count_if(stage_of.begin(), stage_of.end(), [&, i = 0](int s) mutable { return s == i++; });
@@ -76,6 +94,49 @@ Instances share_out(std::vector<int> stage_of, const Plan& plan) {
         throw ScheduleError(str(to_text(act(Do::kForward, s, int64_t(mb))), ": no instance of stage ", s,
                                 " computes this micro-batch"));
   return all;
+}
+
+int InstancePlan::stages() const {
+  return stage_of.empty() ? int(placement_of(plan).size()) : *std::max_element(stage_of.begin(), stage_of.end()) + 1;
+}
+
+void expect_stages(const InstancePlan& p) {
+  if (p.stage_of.empty()) return;
+  expect_stages(p.stage_of);
+  int instances = 0;
+  for (const Program& program : p.plan)
+    for (const auto* part : {&program.prologue, &program.period, &program.epilogue})
+      for (const Action& a : *part) instances = std::max(instances, a.stage + 1);
+  if (instances != int(p.stage_of.size()))
+    throw ScheduleError(
+        str(kStageOf, " names the stages of ", p.stage_of.size(), " instances, the plan has ", instances));
+}
+
+std::string to_text(const InstancePlan& p) {
+  if (p.stage_of.empty()) return to_text(p.plan);
+  std::string text = kStageOf;
+  for (const int s : p.stage_of) text += str(" ", s);
+  return text + "\n" + to_text(p.plan);
+}
+
+InstancePlan parse_instances(const std::string& text) {
+  InstancePlan p;
+  std::string programs;  // as many lines as the text has
+  std::istringstream lines(text);
+  int number = 0;
+  bool first = true;
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    std::istringstream words(line);
+    std::string word;
+    const bool names = words >> word && first && word == kStageOf;
+    first = first && word.empty();
+    if (names) p.stage_of = parse_stages(words, number);
+    programs += (names ? "" : line) + "\n";
+  }
+  p.plan = parse(programs);
+  expect_stages(p);
+  return p;
 }
 
 std::vector<Edge> between(const Instances& instances, const std::vector<Edge>& of_stages) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "pipeline/action.h"
@@ -36,6 +37,23 @@ struct Instances {
 /// instances, each micro-batch of a step is computed by one instance of every stage, the same in all steps, and the
 /// plan has no prologue and no epilogue where a stage has replicas.
 Instances share_out(std::vector<int> stage_of, const Plan& plan);
+
+/// A plan and the stage of each instance that it numbers; empty: every stage has one.
+struct InstancePlan {
+  Plan plan{};
+  std::vector<int> stage_of{};
+  int stages() const;  // throws what placement_of() throws
+  bool operator==(const InstancePlan&) const = default;
+};
+
+/// Throws ScheduleError unless the first instances of all stages come first, in order, and the plan has as many
+/// instances as are named.
+void expect_stages(const InstancePlan& p);
+
+/// That of the plan and, before it, "stage_of 0 1 0 1" where stages of instances are named.
+std::string to_text(const InstancePlan& p);
+/// The inverse. Throws what parse() and expect_stages() throw.
+InstancePlan parse_instances(const std::string& text);
 
 /// The edges between stages, for each pair of instances that computes some micro-batch together.
 std::vector<Edge> between(const Instances& instances, const std::vector<Edge>& of_stages);

@@ -36,7 +36,7 @@ PlanFile some_plan() {
   f.config.placement = "0,1";
   f.config.micro_batches = 4;
   f.schedule = "zb_h1";
-  f.plan = zb_h1(one_each(2), 4);
+  f.plan.plan = zb_h1(one_each(2), 4);
   f.prediction = {.samples_per_s = 12.5, .bubble = 0.25, .bytes = {100, 200}};
   return f;
 }
@@ -48,6 +48,26 @@ TEST(PlanFile, IsReadBack) {
   EXPECT_EQ(g.plan, f.plan);
   EXPECT_EQ(g.prediction.samples_per_s, 12.5);
   EXPECT_EQ(g.prediction.bytes, (std::vector<int64_t>{100, 200}));
+}
+
+TEST(PlanFile, HoldsInstances) {
+  PlanFile f = some_plan();
+  const InstancePlacement all = both_ways(one_each(2));
+  f.plan = {chimera(all.placement, 4), all.stage_of};
+  const std::string text = to_json(f);
+  EXPECT_EQ(read_plan_text(text, "plan.json").plan, f.plan);
+  EXPECT_THAT(text, HasSubstr("\"stage_of\": [\n    0,\n    1,\n    0,\n    1\n  ]"));
+  const auto changed = [&](const std::string& to) {
+    std::string t = text;
+    const size_t at = t.find("\"stage_of\": [");
+    return said([&] { read_plan_text(t.replace(at, t.find(']', at) + 1 - at, to), "plan.json"); });
+  };
+  EXPECT_THAT(changed("\"stage_of\": [0, 1, 0]"),
+              HasSubstr("plan.json: stage_of names the stages of 3 instances, the plan has 4"));
+  EXPECT_THAT(changed("\"stage_of\": [0, 1, \"0\", 1]"),
+              HasSubstr("'stage_of' holds \"0\", expected the stage of each"));
+  EXPECT_THAT(changed("\"stage_of\": [1, 0, 0, 1]"), HasSubstr("instance 0 computes stage 1, expected the first"));
+  EXPECT_THAT(changed("\"stage_of\": 2"), HasSubstr("'stage_of' is 2, expected the stage of each instance"));
 }
 
 TEST(PlanFile, RefusesWithTheKeyAndWhatWasExpected) {
@@ -74,16 +94,34 @@ TEST(ScheduleFile, TakesPlansWithTransfersAndWithout) {
   const Plan plan = one_f_one_b(one_each(2), 4);
   for (const Plan& written : {plan, add_transfers(plan, w)}) {
     sluice::write_file(path, to_text(written));
-    EXPECT_EQ(read_schedule(path), plan);
+    EXPECT_EQ(read_schedule(path).plan, plan);
+    EXPECT_TRUE(read_schedule(path).stage_of.empty());
   }
   RunConfig c;
   c.micro_batches = 4;
-  EXPECT_EQ(compute_plan(c, path, one_each(2)), plan);
+  EXPECT_EQ(compute_plan(c, path, one_each(2)).plan, plan);
   EXPECT_THAT(said([&] { compute_plan(c, path, {1, 0}); }), HasSubstr("on workers 0,1, the run on 1,0"));
   c.micro_batches = 2;
   EXPECT_THAT(said([&] { compute_plan(c, path, one_each(2)); }),
               HasSubstr("a step of 4 micro-batches; micro_batches=2"));
-  EXPECT_EQ(compute_plan(c, "gpipe", one_each(2)), gpipe(one_each(2), 2));
+  EXPECT_EQ(compute_plan(c, "gpipe", one_each(2)).plan, gpipe(one_each(2), 2));
+}
+
+TEST(ScheduleFile, TakesPlansOfInstances) {
+  TempDir dir;
+  const std::string path = (dir / "plan.txt").string();
+  RunConfig c;
+  c.micro_batches = 4;
+  const InstancePlan plan = compute_plan(c, "chimera", one_each(2));
+  EXPECT_EQ(plan.stage_of, (std::vector<int>{0, 1, 0, 1}));
+  sluice::write_file(path, to_text(plan));
+  EXPECT_EQ(read_schedule(path), plan);
+  EXPECT_EQ(compute_plan(c, path, one_each(2)), plan);
+  EXPECT_THAT(said([&] { compute_plan(c, path, {1, 0}); }), HasSubstr("on workers 0,1, the run on 1,0"));
+  const ScheduleError error("worker 1, position 0, D1.0: its forward has not run");
+  EXPECT_EQ(std::string(in_schedule(path, error).what()), path + ", line 3: " + error.what());
+  sluice::write_file(path, "stage_of 0 1 0\n" + to_text(plan.plan));
+  EXPECT_EQ(said([&] { read_schedule(path); }), path + ": stage_of names the stages of 3 instances, the plan has 4");
 }
 
 TEST(ScheduleFile, ErrorsNameFileLineAndAction) {
@@ -109,7 +147,7 @@ TEST(ScheduleFile, ARunKeepsItsSchedule) {
   sluice::write_file(c.schedule, to_text(gpipe(one_each(2), 2)));
   keep_schedule(c);
   EXPECT_EQ(c.schedule, c.out + "/schedule.txt");
-  EXPECT_EQ(read_schedule(c.schedule), gpipe(one_each(2), 2));
+  EXPECT_EQ(read_schedule(c.schedule).plan, gpipe(one_each(2), 2));
   RunDir(c.out).write_config(c);
   EXPECT_EQ(saved_config(c.out, "", "").schedule, c.schedule);
   EXPECT_EQ(saved_config(c.out, "", "cpu:0").schedule, "auto");

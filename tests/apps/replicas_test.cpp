@@ -3,8 +3,9 @@
 #include <cstring>
 #include <map>
 
-#include "apps/config.h"
+#include "apps/plan_file.h"
 #include "engine/safetensors.h"
+#include "pipeline/schedules.h"
 #include "tests/apps/command.h"
 
 namespace sluice::test::replicas_test {
@@ -65,6 +66,44 @@ TEST_F(ReplicasCommand, WhatTheyTrainedIsEvaluatedOnAnyDevices) {
     for (const char* devices : {" --devices cpu:0", " --devices cpu:0,cpu:1"})
       EXPECT_EQ(sluice(eval + devices).text, own.text);
   }
+}
+
+TEST_F(ReplicasCommand, PlansInFilesTrainAsTheBuiltInOnesDo) {
+  const auto written = [&](const std::string& name, const std::string& text) {
+    std::ofstream((dir_ / name).string()) << text;
+    return (dir_ / name).string();
+  };
+  const InstancePlacement ways = both_ways(one_each(4)), beside = side_by_side({1, 2, 1});
+  const InstancePlan both{chimera(ways.placement, 8), ways.stage_of};
+  const InstancePlan some{one_f_one_b_side_by_side({1, 2, 1}, 8), beside.stage_of};
+  const auto both_ways_on =
+      trained("chimera", std::string(kFour) + "--cuts 1,3,4 --placement 0,1,2,3 --schedule chimera --max-steps 3");
+  const std::string file = written("chimera.txt", to_text(both));
+  EXPECT_EQ(trained("file", kFour + ("--cuts 1,3,4 --max-steps 3 --schedule " + file)), both_ways_on);
+  const auto replicas = trained("replicas", std::string(kFour) + "--cuts 1,4 --replicas 1,2,1 --max-steps 3");
+  PlanFile plan{.config = {}, .schedule = "one_f_one_b", .plan = some, .prediction = {}};
+  read_config_file(plan.config, run_dir("replicas") + "/config.json");
+  plan.config.replicas = plan.config.out = "";
+  const std::string json = written("plan.json", to_json(plan));
+  for (const auto& [name, more] : std::vector<std::pair<std::string, std::string>>{
+           {"plan", "--plan " + json},
+           {"text", kFour + ("--cuts 1,4 --schedule " + written("some.txt", to_text(some)))}})
+    EXPECT_EQ(trained(name, more + " --max-steps 3"), replicas) << name;
+  fs::remove(json);  // the run keeps the schedule
+  EXPECT_EQ(sluice("eval --run " + run_dir("plan")).status, 0);
+  EXPECT_EQ(sluice("eval --devices cpu:0 --run " + run_dir("plan")).status, 0);
+
+  const std::string four = "--model vgg --rule bp" + std::string(kFour) + "--max-steps 1 --set cuts=1,3,4 --schedule ";
+  expect_one_error(sluice(small(four + file + " --weights pipedream")),
+                   HasSubstr("rule 'pipedream': stages with replicas, expected a synchronous rule"));
+  expect_one_error(sluice(small(four + written("more.txt", "stage_of 0 0 1\n" + to_text(both.plan)))),
+                   HasSubstr("more.txt: instance 2 computes stage 1, expected the first instances of all 1 stages"));
+  expect_one_error(sluice(small(four + file + " --set cuts=1,4")),
+                   HasSubstr("chimera.txt has 4 stages; vgg with rule bp has 3"));
+  std::string unsound = to_text(both);
+  unsound.replace(unsound.find("U4 "), 3, "");
+  expect_one_error(sluice(small(four + written("unsound.txt", unsound))),
+                   AllOf(HasSubstr("unsound.txt, line "), HasSubstr("U4: missing from the program")));
 }
 
 TEST_F(ReplicasCommand, RulesOfLocalLossesHaveThemToo) {

@@ -68,6 +68,36 @@ TEST(Instances, SideBySide) {
   EXPECT_EQ(one_f_one_b_side_by_side({1, 1, 1}, 5), one_f_one_b(one_each(3), 5));
 }
 
+/// A plan of every schedule in the table, over four workers where it takes so many.
+std::vector<InstancePlan> one_of_each() {
+  std::vector<InstancePlan> plans;
+  for (const PlanSchedule& s : schedules()) {
+    const size_t before = plans.size();
+    for (const Placement& p : {one_each(4), Placement{0, 1, 2, 3, 3, 2, 1, 0}, all_on_one(4)}) {
+      if (plans.size() > before) break;
+      try {
+        const InstancePlacement all = s.spread != nullptr ? s.spread(p) : InstancePlacement{p, {}};
+        plans.push_back({s.make(all.placement, 8), all.stage_of});
+      } catch (const ScheduleError&) {  // not for this placement
+      }
+    }
+    EXPECT_GT(plans.size(), before) << s.name;
+  }
+  for (const std::vector<int>& workers_of : {std::vector<int>{2, 1}, {1, 3, 2}, {1, 1}, {4}})
+    plans.push_back({one_f_one_b_side_by_side(workers_of, 6), side_by_side(workers_of).stage_of});
+  return plans;
+}
+
+TEST(Instances, EveryPlanIsReadBack) {
+  for (const InstancePlan& plan : one_of_each()) EXPECT_EQ(parse_instances(to_text(plan)), plan) << to_text(plan);
+  const InstancePlacement all = both_ways(one_each(2));
+  const InstancePlan plan{chimera(all.placement, 2), all.stage_of};
+  EXPECT_EQ(to_text(plan), "stage_of 0 1 0 1\n" + to_text(plan.plan));
+  EXPECT_EQ(parse_instances("\n  stage_of  0 1\t0 1\r\n\n" + to_text(plan.plan)), plan);
+  EXPECT_EQ(plan.stages(), 2);
+  EXPECT_EQ((InstancePlan{gpipe({0, 0, 1}, 2), {}}.stages()), 3);
+}
+
 // ---- times and memory ----
 
 /// Of one step where a worker's stages of one direction take as said.
@@ -234,6 +264,19 @@ std::string error_of(const std::function<void()>& f) {
     return e.what();
   }
   return "sound";
+}
+
+TEST(Instances, TextsAreRefusedWithLineAndWord) {
+  const auto why = [](const std::string& text) { return error_of([&] { parse_instances(text); }); };
+  const std::string plan = "| F0.0 D0.0 G0.0 U0 * 2 |\n| F1.1 D1.1 G1.0 U1 * 2 |\n";
+  EXPECT_EQ(why("stage_of 0 0\n" + plan), "sound");
+  EXPECT_THAT(why("\nstage_of 0 x\n" + plan), HasSubstr("line 2: 'x' is no stage, expected such as stage_of 0 1 0 1"));
+  EXPECT_THAT(why("stage_of 0 -1\n" + plan), HasSubstr("line 1: '-1' is no stage"));
+  EXPECT_THAT(why("stage_of\n" + plan), HasSubstr("line 1: stage_of names no stage"));
+  EXPECT_THAT(why("stage_of 0 0 0\n" + plan), HasSubstr("stage_of names the stages of 3 instances, the plan has 2"));
+  EXPECT_THAT(why("stage_of 0 2\n" + plan), HasSubstr("instance 1 computes stage 2, expected the first instances"));
+  EXPECT_THAT(why(plan + "stage_of 0 0\n"), HasSubstr("line 3: 'stage_of' is no action"));
+  EXPECT_THAT(why("stage_of 0 0\n| F0.0 * 1 |\n| F1,0 * 1 |\n"), HasSubstr("line 3: 'F1,0' is no action"));
 }
 
 TEST(Instances, SharesAreReadOffThePlan) {
