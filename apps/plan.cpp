@@ -17,7 +17,6 @@
 #include "apps/timeline_svg.h"
 #include "engine/error.h"
 #include "pipeline/graph_partition.h"
-#include "pipeline/schedules.h"
 #include "pipeline/transfers.h"
 
 namespace sluice {
@@ -85,9 +84,10 @@ std::string begins_text(const FoundPlan& f, const UnitCosts& u) {
     for (size_t s = 0; s < f.placement.size(); ++s) text += fmt::format("{}{}", s ? "," : "", f.placement[s]);
     return "stages on " + text;
   }
-  std::string text;
+  std::string text, replicas;
   for (size_t s = 1; s < f.begins.size(); ++s) text += fmt::format("{}{}", s > 1 ? "," : "", f.begins[s]);
-  return text.empty() ? "uncut" : "cut at " + text;
+  for (const int n : f.workers_of) replicas += fmt::format("{}{}", replicas.empty() ? ", replicas " : ",", n);
+  return (text.empty() ? "uncut" : "cut at " + text) + replicas;
 }
 
 std::string plans_table(const std::vector<FoundPlan>& plans, const std::vector<UnitCosts>& units, int64_t memory,
@@ -111,8 +111,9 @@ RunConfig planned(RunConfig c, const FoundPlan& f, bool mergeable) {
   c.devices.clear();
   for (size_t d = 0; d < f.bytes.size(); ++d) c.devices += (d ? "," : "") + devices[d];
   c.micro_batches = f.mbs;
-  c.placement.clear();
-  for (size_t s = 0; s < f.placement.size(); ++s) c.placement += str(s ? "," : "", f.placement[s]);
+  c.placement = f.workers_of.empty() ? "" : "auto";  // that of the plan
+  for (size_t s = 0; f.workers_of.empty() && s < f.placement.size(); ++s)
+    c.placement += str(s ? "," : "", f.placement[s]);
   if (!mergeable) return c;
   c.cuts = f.begins.size() == 1 ? "balanced:1" : "";
   for (size_t s = 1; s < f.begins.size(); ++s) c.cuts += str(s > 1 ? "," : "", f.begins[s]);
@@ -121,14 +122,10 @@ RunConfig planned(RunConfig c, const FoundPlan& f, bool mergeable) {
 
 /// Two steps of the best plan.
 std::string drawn(const FoundPlan& f, const UnitCosts& units, const PlanRequest& request, const std::string& devices) {
-  StageModel m = units.mergeable ? merged(units, f.begins) : StageModel{units.costs, units.wiring};
-  m.costs.link = request.link;
-  m.wiring.synchronous = request.rule->synchronous;
-  m.wiring.forward = request.rule->forward;
-  m.wiring.backward = request.rule->backward;
+  const StageModel m = model_of(f, units, request);
   int64_t outside = 0;
-  for (const Program& p : f.plan) outside = std::max(outside, mbs_outside_period(p));
-  const Timeline t = simulate(add_transfers(f.plan, m.wiring), m.wiring, m.costs, outside + 2 * f.mbs);
+  for (const Program& p : f.plan.plan) outside = std::max(outside, mbs_outside_period(p));
+  const Timeline t = simulate(add_transfers(f.plan.plan, m.wiring), m.wiring, m.costs, outside + 2 * f.mbs);
   std::vector<std::string> lanes = list_items(devices);
   lanes.resize(f.bytes.size());
   return timeline_svg(picture_of(t,
@@ -148,19 +145,11 @@ std::vector<UnitCosts> measure_all(const RunConfig& config, const TrainingData& 
   return units;
 }
 
-void expect_one_device_a_stage(const RunConfig& c) {
-  bool several = !c.replicas.empty();
-  for (const PlanSchedule& s : schedules()) several |= s.spread != nullptr && c.schedule == s.name;
-  if (several)
-    throw ConfigError(str("plan: schedule=", c.schedule, ", replicas='", c.replicas,
-                          "': plans that it makes give each stage one device, expected neither replicas nor a "
-                          "bidirectional schedule"));
-}
-
 void plan(const PlanOptions& o) {
   const RunConfig config = with_devices(with_network_defaults(o.config->resolve()));
   check_config(config);
-  expect_one_device_a_stage(config);
+  if (!config.replicas.empty())
+    throw ConfigError(str("plan: replicas='", config.replicas, "': expected none, since it tries all of them"));
   const ModelEntry& model = find_model(config);
   const std::vector<Device> devices = parse_devices(config.devices);
   const TrainingData data = load_data(config);
@@ -170,7 +159,8 @@ void plan(const PlanOptions& o) {
                       .devices = int(devices.size()),
                       .samples = config.batch_tokens > 0 ? config.batch_tokens : config.batch,
                       .memory = parse_bytes(o.memory),
-                      .link = measure_link(devices)};
+                      .link = measure_link(devices),
+                      .replicas = config.clip_grad == 0};  // they have no common norm
   if (o.bandwidth > 0) request.link.bandwidth = o.bandwidth;
   if (o.latency >= 0) request.link.latency = o.latency;
   if (!o.profile.empty()) write_file(o.profile, to_text(profile_of(units.front())));
@@ -189,7 +179,7 @@ void plan(const PlanOptions& o) {
   const auto u = std::find_if(units.begin(), units.end(), [&](const UnitCosts& c) { return c.mbs == best.mbs; });
   PlanFile file{.config = planned(config, best, u->mergeable),
                 .schedule = best.schedule,
-                .plan = {best.plan, {}},
+                .plan = best.plan,
                 .prediction = {.samples_per_s = best.samples_per_s, .bubble = best.bubble, .bytes = {}}};
   for (const WorkerBytes& b : best.bytes) file.prediction.bytes.push_back(b.peak());
   write_file(o.save, to_json(file));

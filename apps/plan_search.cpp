@@ -5,7 +5,7 @@
 #include <map>
 #include <set>
 
-#include "pipeline/graph_partition.h"
+#include "apps/plan_shapes.h"
 #include "pipeline/partition.h"
 #include "pipeline/schedules.h"
 #include "pipeline/transfers.h"
@@ -13,95 +13,37 @@
 namespace sluice {
 namespace {
 
-/// The devices of a plan's chunks of units, in order.
-using ChunkDevices = std::vector<int>;
-
-std::vector<ChunkDevices> shapes(int devices, int units) {
-  std::vector<ChunkDevices> all;
-  const auto add = [&](ChunkDevices s) {
-    if (int(s.size()) <= units && std::find(all.begin(), all.end(), s) == all.end()) all.push_back(std::move(s));
-  };
-  for (int rounds = 1; rounds <= 4 && rounds * devices <= std::max(units, devices); ++rounds) {
-    ChunkDevices turns;
-    for (int c = 0; c < rounds * devices; ++c) turns.push_back(c % devices);
-    add(std::move(turns));
-    if (devices == 1) return all;
-  }
-  ChunkDevices v;
-  for (int c = 0; c < 2 * devices; ++c) v.push_back(std::min(c, 2 * devices - 1 - c));
-  add(std::move(v));
-  return all;
-}
-
-/// Cuts behind each unit, as the partitioner takes them.
-std::vector<CutState> cuts_behind(const UnitCosts& u) {
-  std::vector<CutState> states;
-  CutState s{.before = std::vector<bool>(size_t(u.wiring.stages), false)};
-  for (int i = 0; i < u.wiring.stages; ++i) {
-    const StageBytes b = CostModel::of(u.costs.bytes, i);
-    s.before[size_t(i)] = true;
-    s.seconds += CostModel::of(u.costs.forward, i) + CostModel::of(u.costs.backward_input, i) +
-                 CostModel::of(u.costs.backward_weight, i);
-    s.activations += double(b.activations - b.shared);
-    s.parameters += double(b.weights + b.gradients + b.optimizer);
-    s.crossing = 0;
-    for (const EdgeBytes& e : u.costs.edges)
-      if (e.from <= i && e.to > i) s.crossing += double(e.activations);
-    states.push_back(s);
-  }
-  return states;
-}
-
-std::vector<int> begins_of(const Placement& runs) {
-  std::vector<int> begins{0};
-  for (size_t i = 1; i < runs.size(); ++i)
-    if (runs[i] != runs[i - 1]) begins.push_back(int(i));
-  return begins;
-}
-
 class PlanSearch {
  public:
-  PlanSearch(const PlanRequest& request, const UnitCosts& units)
-      : request_(request), units_(units), states_(cuts_behind(units)) {}
+  PlanSearch(const PlanRequest& request, const UnitCosts& units) : request_(request), units_(units) {}
 
   std::vector<FoundPlan> run() {
-    for (int devices = 1; devices <= std::min(request_.devices, units_.wiring.stages); ++devices)
-      for (const ChunkDevices& shape : shapes(devices, units_.wiring.stages))
-        for (const std::vector<int>& begins : cuts(int(shape.size()))) try_schedules(shape, begins);
+    const int stages = units_.wiring.stages;
+    const CutLimits limits{request_.link.bandwidth, double(request_.memory)};
+    for (int devices = 1; devices <= std::min(request_.devices, stages); ++devices)
+      for (const ChunkDevices& shape : shapes(devices, stages))
+        for (const std::vector<int>& begins : chunk_begins(units_, int(shape.size()), limits))
+          try_schedules(shape, begins);
+    for (int devices = 2; devices <= request_.devices && takes_replicas(); ++devices)
+      for (const ReplicatedStages& s : replicated_stages(units_, devices, request_.link.bandwidth)) try_replicas(s);
     if (!units_.wiring.error_crosses) try_any_placement();
     return std::move(found_);
   }
 
  private:
-  /// The units at which chunks begin, in the ways that are worth a try.
-  std::set<std::vector<int>> cuts(int chunks) const {
-    std::set<std::vector<int>> all;
-    PartitionOptions o{.levels = {{.machines = chunks, .bandwidth = request_.link.bandwidth}}, .straight = true};
-    for (const double memory : {std::numeric_limits<double>::infinity(), double(request_.memory)}) {
-      o.memory = memory;
-      try {
-        std::vector<int> begins{0};
-        for (const GraphStage& s : partition_graph(states_, o).stages) begins.push_back(int(s.last) + 1);
-        begins.pop_back();
-        all.insert(std::move(begins));
-      } catch (const ScheduleError&) {  // nothing fits: the blocks come next
-      }
-    }
-    std::vector<double> bytes;
-    for (int u = 0; u < units_.wiring.stages; ++u) {
-      const StageBytes b = CostModel::of(units_.costs.bytes, u);
-      bytes.push_back(double(b.weights + b.gradients + b.optimizer + b.activations));
-    }
-    all.insert(begins_of(partition_blocks(bytes, chunks).placement));
-    return all;
+  /// Of 1F1B.
+  bool takes_replicas() const {
+    return request_.replicas && units_.mergeable && request_.rule->error_crosses && request_.rule->synchronous &&
+           (request_.schedule == "auto" || request_.schedule == "one_f_one_b");
   }
 
   /// Stages whose errors are their own may lie anywhere.
   void try_any_placement() {
+    const std::vector<CutState> states = cuts_behind(units_);
     std::vector<double> seconds;
     std::vector<int> begins;
     for (int u = 0; u < units_.wiring.stages; ++u) {
-      seconds.push_back(states_[size_t(u)].seconds - (u > 0 ? states_[size_t(u) - 1].seconds : 0));
+      seconds.push_back(states[size_t(u)].seconds - (u > 0 ? states[size_t(u) - 1].seconds : 0));
       begins.push_back(u);
     }
     for (int devices = 2; devices <= std::min(request_.devices, units_.wiring.stages); ++devices)
@@ -122,34 +64,54 @@ class PlanSearch {
 
   void try_placement(const std::vector<int>& begins, const Placement& placement) {
     if (!tried_.insert({begins, placement}).second) return;
-    StageModel stages = units_.mergeable ? merged(units_, begins) : StageModel{units_.costs, units_.wiring};
-    stages.costs.link = request_.link;
-    stages.wiring.synchronous = request_.rule->synchronous;
-    stages.wiring.forward = request_.rule->forward;
-    stages.wiring.backward = request_.rule->backward;
-    std::vector<Plan> plans;  // schedules may coincide
+    FoundPlan shape;
+    shape.mbs = units_.mbs;
+    shape.begins = begins;
+    shape.placement = placement;
+    const StageModel stages = model_of(shape, units_, request_);
+    std::vector<InstancePlan> plans;  // schedules may coincide
     for (const PlanSchedule& s : schedules()) {
       if (s.error_crosses != request_.rule->error_crosses || s.synchronous != request_.rule->synchronous) continue;
       if (request_.schedule != "auto" && request_.schedule != s.name) continue;
-      if (s.spread != nullptr) continue;  // plans here have one instance of each stage
+      if (s.spread != nullptr && !request_.replicas) continue;
       try {
-        Plan plan = s.make_for != nullptr ? s.make_for(placement, int(units_.mbs), stages.costs)
-                                          : s.make(placement, int(units_.mbs));
+        InstancePlan plan = made(s, placement, stages.costs);
         if (std::find(plans.begin(), plans.end(), plan) != plans.end()) continue;
         plans.push_back(plan);
-        found_.push_back(evaluated(stages, {.schedule = s.name,
-                                            .mbs = units_.mbs,
-                                            .begins = begins,
-                                            .placement = placement,
-                                            .plan = std::move(plan),
-                                            .bytes = {}}));
+        FoundPlan f = shape;
+        f.schedule = s.name;
+        f.plan = std::move(plan);
+        found_.push_back(evaluated(std::move(f)));
       } catch (const ScheduleError&) {  // not for this shape or number of micro-batches
       }
     }
   }
 
-  FoundPlan evaluated(const StageModel& stages, FoundPlan f) const {
-    const Report report = validate(add_transfers(f.plan, stages.wiring), stages.wiring);
+  InstancePlan made(const PlanSchedule& s, const Placement& placement, const CostModel& costs) const {
+    const int mbs = int(units_.mbs);
+    if (s.make_for != nullptr) return {s.make_for(placement, mbs, costs), {}};
+    const InstancePlacement all = s.spread != nullptr ? s.spread(placement) : InstancePlacement{placement, {}};
+    return {s.make(all.placement, mbs), all.stage_of};
+  }
+
+  void try_replicas(const ReplicatedStages& stages) {
+    const std::vector<int>& workers_of = stages.workers_of;
+    if (units_.mbs < *std::max_element(workers_of.begin(), workers_of.end())) return;
+    const InstancePlacement all = side_by_side(workers_of);
+    FoundPlan f{.schedule = "one_f_one_b",
+                .mbs = units_.mbs,
+                .begins = stages.begins,
+                .placement = all.placement,
+                .workers_of = workers_of,
+                .plan = {one_f_one_b_side_by_side(workers_of, int(units_.mbs)), all.stage_of},
+                .bytes = {}};
+    f.placement.resize(f.begins.size());
+    found_.push_back(evaluated(std::move(f)));
+  }
+
+  FoundPlan evaluated(FoundPlan f) const {
+    const StageModel stages = model_of(f, units_, request_);
+    const Report report = validate(add_transfers(f.plan.plan, stages.wiring), stages.wiring);
     const Timeline t = simulate(report, stages.costs);
     f.step_seconds = steady_step(t, report);
     f.samples_per_s = double(request_.samples) / f.step_seconds;
@@ -161,9 +123,9 @@ class PlanSearch {
     return f;
   }
 
-  /// The longest time, of any stage, from its last update but one to its last update.
+  /// The longest time, of any instance of a stage, from its last update but one to its last update.
   static double steady_step(const Timeline& t, const Report& report) {
-    std::map<int, std::pair<double, double>> ends;  // by stage: the last two
+    std::map<int, std::pair<double, double>> ends;  // by instance: the last two
     for (const Timeline::Span& s : t.spans)
       if (s.action.what == Do::kUpdate) {
         auto& [before, last] = ends[s.action.stage];
@@ -177,7 +139,6 @@ class PlanSearch {
 
   const PlanRequest& request_;
   const UnitCosts& units_;
-  std::vector<CutState> states_;
   std::set<std::pair<std::vector<int>, Placement>> tried_;
   std::vector<FoundPlan> found_;
 };
@@ -231,6 +192,20 @@ StageModel merged(const UnitCosts& units, const std::vector<int>& begins) {
       }
     m.costs.edges.push_back(crossing);
   }
+  return m;
+}
+
+StageModel model_of(const FoundPlan& found, const UnitCosts& units, const PlanRequest& request) {
+  StageModel m = units.mergeable ? merged(units, found.begins) : StageModel{units.costs, units.wiring};
+  m.costs.link = request.link;
+  m.wiring.synchronous = request.rule->synchronous;
+  m.wiring.forward = request.rule->forward;
+  m.wiring.backward = request.rule->backward;
+  if (found.plan.stage_of.empty()) return m;
+  m.wiring.instances = share_out(found.plan.stage_of, found.plan.plan);
+  m.wiring.stages = int(found.plan.stage_of.size());
+  m.wiring.edges = between(m.wiring.instances, m.wiring.edges);
+  m.costs = between(m.wiring.instances, m.costs);
   return m;
 }
 

@@ -19,7 +19,7 @@ struct Kind {
 constexpr Kind kKinds[] = {{"f", "forward", "#6ea8fe"},          {"d", "backward", "#f28b82"},
                            {"b", "backward, inputs", "#f6b26b"}, {"w", "backward, weights", "#81c995"},
                            {"u", "update", "#b39ddb"},           {"r", "recompute", "#78d0d8"},
-                           {"s", "send, receive", "#9aa0a6"}};
+                           {"g", "sum of gradients", "#f2a6cf"}, {"s", "send, receive", "#9aa0a6"}};
 
 const Kind& kind_of(Do what) {
   switch (what) {
@@ -35,8 +35,10 @@ const Kind& kind_of(Do what) {
       return kKinds[4];
     case Do::kRecompute:
       return kKinds[5];
-    default:
+    case Do::kReduceGrad:
       return kKinds[6];
+    default:
+      return kKinds[7];
   }
 }
 

@@ -14,7 +14,7 @@ using TraceJson = nlohmann::json;
 /// "F0.3" and the like: the kind is the first letter; stage and micro-batch are fields of their own.
 Action action_of(const TraceJson& event, const std::string& where) {
   const std::string name = event.value("name", "");
-  if (name.empty() || std::string("FDBWUsraw").find(name[0]) == std::string::npos || !event.contains("args") ||
+  if (name.empty() || std::string("FRDBWGUsraw").find(name[0]) == std::string::npos || !event.contains("args") ||
       !event["args"].contains("micro_batch"))
     throw DataError(str(where, ": '", name, "' is no action, expected the trace of a run of sluice"));
   return act(Do(name[0]), event.value("tid", 0), event["args"].value("micro_batch", int64_t{0}));

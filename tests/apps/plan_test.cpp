@@ -54,6 +54,29 @@ TEST_F(PlanCommandTest, PlansTrainsAndDraws) {
                    HasSubstr("--memory 4X: expected bytes such as 4G"));
 }
 
+TEST_F(PlanCommandTest, PlansStagesOnSeveralDevices) {
+  const std::string plan = "plan " + network() + " --devices cpu:0,cpu:1 --cores-per-device 1 --svg " +
+                           file("plan.svg") + " --save " + file("plan.json") + " --try-micro-batches 4 --rows 1000 ";
+  const std::string train = "train --max-steps 3 --out ";
+  const Outcome both_ways = sluice(plan + "--schedule chimera");
+  ASSERT_EQ(both_ways.status, 0) << both_ways.text;
+  EXPECT_THAT(read("plan.json"), AllOf(HasSubstr("\"schedule\": \"chimera\""), HasSubstr("\"stage_of\"")));
+  const Outcome run = sluice(train + run_dir("both_ways") + " --plan " + file("plan.json"));
+  ASSERT_EQ(run.status, 0) << run.text;
+  EXPECT_THAT(run.text, AllOf(HasSubstr("0 on cpu:0 and cpu:1, 1 on cpu:1 and cpu:0"), HasSubstr("peak memory")));
+  // Nothing but the bubble and the updates tells 1F1B from a copy of the network a device here.
+  const Outcome replicas = sluice(plan + "--schedule one_f_one_b --bandwidth 1e15 --latency 0");
+  ASSERT_EQ(replicas.status, 0) << replicas.text;
+  EXPECT_THAT(replicas.text, HasSubstr("uncut, replicas 2"));
+  const Outcome again = sluice(train + run_dir("replicas") + " --plan " + file("plan.json"));
+  EXPECT_EQ(again.status, 0) << again.text;
+  EXPECT_EQ(sluice("plot timeline " + run_dir("both_ways") + " --out " + file("run.svg")).status, 0);
+  EXPECT_THAT(read("run.svg"), HasSubstr("sum of gradients"));
+  const Outcome clipped = sluice(plan + "--clip-grad 1");  // clipped gradients have no norm over replicas
+  ASSERT_EQ(clipped.status, 0) << clipped.text;
+  EXPECT_THAT(clipped.text, testing::Not(testing::AnyOf(HasSubstr("chimera"), HasSubstr("replicas"))));
+}
+
 TEST_F(PlanCommandTest, RunsASchedulesFile) {
   const std::string two = "| F0.0 D0.0 F0.1 D0.1 U0 * 2 |\n| F1.0 D1.0 F1.1 D1.1 U1 * 2 |\n";
   const std::string base = "train " + network() +
