@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <set>
+#include <tuple>
 
 #include "apps/commands.h"
 #include "apps/config_options.h"
@@ -90,11 +92,14 @@ std::string begins_text(const FoundPlan& f, const UnitCosts& u) {
   return (text.empty() ? "uncut" : "cut at " + text) + replicas;
 }
 
+/// Of each schedule, number of devices and of micro-batches the best cut alone.
 std::string plans_table(const std::vector<FoundPlan>& plans, const std::vector<UnitCosts>& units, int64_t memory,
                         int rows) {
   Table table({"schedule", "devices", "micro-batches", "samples/s", "bubble", "memory each", ""});
-  for (size_t i = 0; i < plans.size() && i < size_t(rows); ++i) {
-    const FoundPlan& f = plans[i];
+  std::set<std::tuple<std::string, bool, size_t, int64_t>> seen;
+  for (const FoundPlan& f : plans) {
+    if (int(seen.size()) == rows) break;
+    if (!seen.insert({f.schedule, f.workers_of.empty(), f.bytes.size(), f.mbs}).second) continue;
     const auto u = std::find_if(units.begin(), units.end(), [&](const UnitCosts& c) { return c.mbs == f.mbs; });
     std::string bytes;
     for (const WorkerBytes& b : f.bytes) bytes += (bytes.empty() ? "" : ", ") + bytes_text(b.peak());
@@ -228,14 +233,17 @@ void partition_profile(const PartitionCommand& o) {
 
 void add_plan(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
-      "plan", "Measure a network and find the cut, schedule and micro-batches that train it fastest");
+      "plan",
+      "Measure a network and find the cut, schedule, replicas of stages and micro-batches that train it fastest");
   auto o = std::make_shared<PlanOptions>();
   o->config = add_config_options(*command);
   command->add_option("--memory", o->memory, "bytes that each device may hold, such as 4G [no limit]");
   command->add_option("--try-micro-batches", o->mbs, "such as 4,8,16 [all divisors of the batch up to 64]");
   command->add_option("--bandwidth", o->bandwidth, "bytes per second between devices [measured]");
   command->add_option("--latency", o->latency, "seconds of each parcel between devices [measured]");
-  command->add_option("--rows", o->rows, "plans to print")->check(CLI::Range(1, 1000))->capture_default_str();
+  command->add_option("--rows", o->rows, "plans to print, each the best cut of its schedule")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   command->add_option("--save", o->save, "the best plan, for `sluice train --plan`")->capture_default_str();
   command->add_option("--svg", o->svg, "picture of two of its steps")->capture_default_str();
   command->add_option("--profile", o->profile, "file for the measured units, in PipeDream's profile format");
