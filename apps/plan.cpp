@@ -164,8 +164,7 @@ void plan(const PlanOptions& o) {
                       .devices = int(devices.size()),
                       .samples = config.batch_tokens > 0 ? config.batch_tokens : config.batch,
                       .memory = parse_bytes(o.memory),
-                      .link = measure_link(devices),
-                      .replicas = config.clip_grad == 0};  // they have no common norm
+                      .link = measure_link(devices)};
   if (o.bandwidth > 0) request.link.bandwidth = o.bandwidth;
   if (o.latency >= 0) request.link.latency = o.latency;
   if (!o.profile.empty()) write_file(o.profile, to_text(profile_of(units.front())));

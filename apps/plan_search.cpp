@@ -33,7 +33,7 @@ class PlanSearch {
  private:
   /// Of 1F1B.
   bool takes_replicas() const {
-    return request_.replicas && units_.mergeable && request_.rule->error_crosses && request_.rule->synchronous &&
+    return units_.mergeable && request_.rule->error_crosses && request_.rule->synchronous &&
            (request_.schedule == "auto" || request_.schedule == "one_f_one_b");
   }
 
@@ -73,7 +73,6 @@ class PlanSearch {
     for (const PlanSchedule& s : schedules()) {
       if (s.error_crosses != request_.rule->error_crosses || s.synchronous != request_.rule->synchronous) continue;
       if (request_.schedule != "auto" && request_.schedule != s.name) continue;
-      if (s.spread != nullptr && !request_.replicas) continue;
       try {
         InstancePlan plan = made(s, placement, stages.costs);
         if (std::find(plans.begin(), plans.end(), plan) != plans.end()) continue;

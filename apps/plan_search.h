@@ -17,7 +17,6 @@ struct PlanRequest {
   int64_t samples = 1;                                   // of a step
   int64_t memory = std::numeric_limits<int64_t>::max();  // bytes of a device
   Link link{};
-  bool replicas = true;  // stages may have several devices, where the rule is synchronous
 };
 
 /// A plan for a part of the devices.

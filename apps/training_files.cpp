@@ -51,6 +51,8 @@ void gather_arrays(Peers& peers, TensorFile& file) {
     }
 }
 
+std::string sums_of(const Pipeline& p) { return order_of_sums(p.plan, p.wiring.instances.stage_of); }
+
 const std::string& metadata(const TensorFile& file, const std::string& key, const std::string& path) {
   const auto it = file.metadata.find(key);
   if (it == file.metadata.end())
@@ -68,6 +70,7 @@ void Training::save(const std::string& path) const {
   if (ranks_.many()) gather_arrays(*ranks_.peers(), file);
   if (!ranks_.leads()) return;
   file.metadata["config"] = to_json(config_);
+  file.metadata["sums"] = sums_of(pipeline_);
   file.metadata["step"] = std::to_string(step_);
   write_safetensors(path, file);
 }
@@ -80,6 +83,11 @@ void Training::load(const std::string& path, bool trains_on) {
   read_config_text(saved, metadata(file, "config", path), path);
   if (!trains_on) saved.replicas = config_.replicas;
   expect_same_numerics(saved, config_, path);
+  const auto sums = file.metadata.find("sums");
+  if (trains_on && sums != file.metadata.end() && sums->second != sums_of(pipeline_))
+    throw ConfigError(str(path, ": the saved run, schedule=", saved.schedule, ", adds the gradients of micro-batches ",
+                          sums->second, ", this one, schedule=", config_.schedule, ", ", sums_of(pipeline_),
+                          ", which gives other weights; resume with the same schedule or choose another --out"));
   const std::string& text = metadata(file, "step", path);
   int64_t step = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), step);

@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
+#include <set>
 #include <sstream>
+#include <utility>
 
 #include "engine/error.h"
 #include "pipeline/wiring.h"
@@ -137,6 +140,29 @@ InstancePlan parse_instances(const std::string& text) {
   p.plan = parse(programs);
   expect_stages(p);
   return p;
+}
+
+std::string order_of_sums(const Plan& plan, const std::vector<int>& stage_of) {
+  std::map<int, std::vector<int64_t>> added;  // by instance
+  for (const Program& p : plan)
+    for (const Action& a : unroll(p, p.mbs_per_period)) {
+      if (a.what != Do::kBackward && a.what != Do::kBackwardWeight) continue;
+      std::vector<int64_t>& mbs = added[a.stage];
+      if (mbs.empty() || mbs.back() != a.mb) mbs.push_back(a.mb);  // else another view of it
+    }
+  std::map<int, std::string> of_stages;
+  for (const auto& [instance, mbs] : added) {
+    std::string& text = of_stages[stage_of.empty() ? instance : stage_of.at(size_t(instance))];
+    const char* between = text.empty() ? "" : ", ";
+    for (const int64_t mb : mbs) text += str(std::exchange(between, " "), mb);
+  }
+  std::set<std::string> differ;
+  std::string all;
+  for (const auto& entry : of_stages) {
+    differ.insert(entry.second);
+    all += (all.empty() ? "" : "; ") + entry.second;
+  }
+  return differ.size() == 1 ? *differ.begin() : all;
 }
 
 std::vector<Edge> between(const Instances& instances, const std::vector<Edge>& of_stages) {

@@ -55,6 +55,10 @@ std::string to_text(const InstancePlan& p);
 /// The inverse. Throws what parse() and expect_stages() throw.
 InstancePlan parse_instances(const std::string& text);
 
+/// In which order the gradients of a step's micro-batches are added: "0 1 2 3", of two instances "0 2, 1 3", and of
+/// every stage, as "0 1; 1 0", where they differ. Plans of the same order give the same bits.
+std::string order_of_sums(const Plan& plan, const std::vector<int>& stage_of);
+
 /// The edges between stages, for each pair of instances that computes some micro-batch together.
 std::vector<Edge> between(const Instances& instances, const std::vector<Edge>& of_stages);
 

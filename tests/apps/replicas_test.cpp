@@ -39,7 +39,11 @@ TEST_F(ReplicasCommand, BothBidirectionalSchedulesTrainAlikeAndGoOnWhereTheyStop
   EXPECT_NE(clipped, chimera);
   EXPECT_EQ(trained("both", std::string(kFour) + "--schedule dual_pipe --clip-grad 0.2 --max-steps 6"), clipped);
   trained("parts", std::string(kFour) + "--schedule chimera --max-steps 2");
-  EXPECT_EQ(trained("parts", std::string(kFour) + "--schedule chimera --max-steps 6"), chimera);
+  expect_one_error(sluice(small("--model vgg --rule bp --optimizer sgd --trace false --epochs 1 --out " +
+                                run_dir("parts") + kFour + "--schedule zb_h1 --max-steps 6")),
+                   AllOf(HasSubstr("schedule=chimera, adds the gradients of micro-batches 0 2 4 6, 1 3 5 7"),
+                         HasSubstr("schedule=zb_h1, 0 1 2 3 4 5 6 7")));
+  EXPECT_EQ(trained("parts", std::string(kFour) + "--schedule dual_pipe --max-steps 6"), chimera);
 }
 
 TEST_F(ReplicasCommand, ReplicasAreNamedAndGoOnWhereTheyStopped) {

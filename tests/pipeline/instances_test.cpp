@@ -348,5 +348,14 @@ TEST(Instances, OnOneWorkerTheFirstInstanceAddsFirst) {
   EXPECT_THAT(why("| F0.0 D0.0 F0.1 D0.1 G0.0 U0 * 2 |"), HasSubstr("G0.0: not expected: its stage has no other"));
 }
 
+TEST(Instances, TheOrderOfSumsIsWhatBitsFollow) {
+  for (const char* name : {"gpipe", "one_f_one_b", "zb_h1", "zb_h2", "naive_split"})
+    EXPECT_EQ(order_of_sums(find_schedule(name).make(one_each(4), 4), {}), "0 1 2 3") << name;
+  const InstancePlacement beside = side_by_side({1, 2});
+  EXPECT_EQ(order_of_sums(one_f_one_b_side_by_side({1, 2}, 4), beside.stage_of), "0 1 2 3; 0 2, 1 3");
+  EXPECT_EQ(order_of_sums(parse("| F0.0 F0.1 D0.1 D0.0 U0 * 2 |"), {}), "1 0");
+  EXPECT_EQ(order_of_sums(parse("| F0.0 F0.1 B0.0 B0.1 W0.1 W0.0 U0 * 2 |"), {}), "1 0");
+}
+
 }  // namespace
 }  // namespace sluice::instances_test
