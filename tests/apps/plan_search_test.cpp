@@ -119,7 +119,7 @@ TEST(PlanSearch, GoesBothWaysWhereThatFillsTheBubble) {
   EXPECT_LE(tight.peak(), request.memory);
   EXPECT_GE(tight.step_seconds, plans[0].step_seconds);
   request.schedule = "dual_pipe";
-  EXPECT_TRUE(search_plans(request, {u}).size() > 0);  // on two devices: four ask for eight micro-batches
+  EXPECT_FALSE(search_plans(request, {u}).empty());  // on two devices: four ask for eight micro-batches
   for (const FoundPlan& p : search_plans(request, {u})) {
     EXPECT_EQ(p.schedule, "dual_pipe");
     EXPECT_EQ(p.bytes.size(), 2u);
