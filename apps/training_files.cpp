@@ -51,7 +51,11 @@ void gather_arrays(Peers& peers, TensorFile& file) {
     }
 }
 
-std::string sums_of(const Pipeline& p) { return order_of_sums(p.plan, p.wiring.instances.stage_of); }
+/// Which gradients are added in which order; where stages differ, what they are tells which.
+std::string sums_of(const Pipeline& p, const std::string& cuts) {
+  const std::string order = order_of_sums(p.plan, p.wiring.instances.stage_of);
+  return order.find(';') == std::string::npos ? order : str(order, " of cuts='", cuts, "'");
+}
 
 const std::string& metadata(const TensorFile& file, const std::string& key, const std::string& path) {
   const auto it = file.metadata.find(key);
@@ -70,7 +74,7 @@ void Training::save(const std::string& path) const {
   if (ranks_.many()) gather_arrays(*ranks_.peers(), file);
   if (!ranks_.leads()) return;
   file.metadata["config"] = to_json(config_);
-  file.metadata["sums"] = sums_of(pipeline_);
+  file.metadata["sums"] = sums_of(pipeline_, config_.cuts);
   file.metadata["step"] = std::to_string(step_);
   write_safetensors(path, file);
 }
@@ -84,9 +88,10 @@ void Training::load(const std::string& path, bool trains_on) {
   if (!trains_on) saved.replicas = config_.replicas;
   expect_same_numerics(saved, config_, path);
   const auto sums = file.metadata.find("sums");
-  if (trains_on && sums != file.metadata.end() && sums->second != sums_of(pipeline_))
+  if (trains_on && sums != file.metadata.end() && sums->second != sums_of(pipeline_, config_.cuts))
     throw ConfigError(str(path, ": the saved run, schedule=", saved.schedule, ", adds the gradients of micro-batches ",
-                          sums->second, ", this one, schedule=", config_.schedule, ", ", sums_of(pipeline_),
+                          sums->second, ", this one, schedule=", config_.schedule, ", ",
+                          sums_of(pipeline_, config_.cuts),
                           ", which gives other weights; resume with the same schedule or choose another --out"));
   const std::string& text = metadata(file, "step", path);
   int64_t step = -1;

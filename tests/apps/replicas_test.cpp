@@ -58,6 +58,9 @@ TEST_F(ReplicasCommand, ReplicasAreNamedAndGoOnWhereTheyStopped) {
   expect_one_error(sluice(small("--model vgg --rule bp --optimizer sgd --trace false --epochs 1 --out " +
                                 run_dir("parts") + kFour + "--cuts 1,4 --replicas 2,1,1 --max-steps 7")),
                    HasSubstr("replicas"));
+  expect_one_error(sluice(small("--model vgg --rule bp --optimizer sgd --trace false --epochs 1 --out " +
+                                run_dir("parts") + kFour + "--cuts 2,4 --replicas 1,2,1 --max-steps 7")),
+                   AllOf(HasSubstr("of cuts='1,4'"), HasSubstr("of cuts='2,4'")));
 }
 
 TEST_F(ReplicasCommand, WhatTheyTrainedIsEvaluatedOnAnyDevices) {
