@@ -89,7 +89,7 @@ class PlanSearch {
   InstancePlan made(const PlanSchedule& s, const Placement& placement, const CostModel& costs) const {
     const int mbs = int(units_.mbs);
     if (s.make_for != nullptr) return {s.make_for(placement, mbs, costs), {}};
-    const InstancePlacement all = s.spread != nullptr ? s.spread(placement) : InstancePlacement{placement, {}};
+    const InstancePlacement all = s.placed(placement);
     return {s.make(all.placement, mbs), all.stage_of};
   }
 

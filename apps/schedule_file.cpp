@@ -46,7 +46,7 @@ InstancePlan read_schedule(const std::string& path) {
 InstancePlan compute_plan(const RunConfig& c, const std::string& schedule, const Placement& placement) {
   if (!is_schedule_file(schedule)) {
     const PlanSchedule& s = find_schedule(schedule);
-    const InstancePlacement all = s.spread != nullptr ? s.spread(placement) : InstancePlacement{placement, {}};
+    const InstancePlacement all = s.placed(placement);
     return {s.make(all.placement, int(c.micro_batches)), all.stage_of};
   }
   InstancePlan read = read_schedule(schedule);

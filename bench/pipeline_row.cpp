@@ -51,8 +51,7 @@ PipelineRow::PipelineRow(const Subject& subject, RowPlan plan, size_t first)
   for (size_t w = first; w < first + size_t(count_workers(plan_.placement)); ++w)
     streams_.emplace_back(subject.devices.at(w), shares.at(w));
   const PlanSchedule& schedule = find_schedule(plan_.schedule);
-  InstancePlacement lie{plan_.placement, {}};
-  if (schedule.spread != nullptr) lie = schedule.spread(plan_.placement);
+  const InstancePlacement lie = schedule.placed(plan_.placement);
   feed_ = fixed_feed(subject, lie.placement.size());
   std::vector<StagePtr> stages;
   for (size_t i = 0; i < lie.placement.size(); ++i) {

@@ -109,11 +109,10 @@ double latency(const Ranks& ranks, double quiet) {
 InstancePlacement placement_for(const PlanSchedule& schedule, int workers) {
   const std::string name = schedule.name;
   if (name == "one_device") return {all_on_one(workers), {}};
-  if (schedule.spread != nullptr) return schedule.spread(one_each(workers));
   Placement placement = one_each(workers);
   const bool turns = name == "interleaved", v = name == "zb_v" || name.starts_with("v_");
   for (int w = 0; (turns || v) && w < workers; ++w) placement.push_back(v ? workers - 1 - w : w);
-  return {placement, {}};
+  return schedule.placed(placement);
 }
 
 /// A schedule over stages of costs that differ from stage to stage by up to a half.

@@ -94,6 +94,8 @@ struct PlanSchedule {
   bool synchronous = true;  // else for rules that take updates between forward and backward of a micro-batch
   /// Where the instances of placed stages lie, whose placement make() wants then; null where a stage has one.
   InstancePlacement (*spread)(const Placement& of_stages) = nullptr;
+  /// By spread, or the stages as they are.
+  InstancePlacement placed(const Placement& of_stages) const;
 };
 const std::vector<PlanSchedule>& schedules();
 /// Throws ConfigError with the names that exist.

@@ -50,6 +50,10 @@ std::vector<std::vector<int>> contiguous_stages(const char* schedule, const Plac
   return stages;
 }
 
+InstancePlacement PlanSchedule::placed(const Placement& of_stages) const {
+  return spread != nullptr ? spread(of_stages) : InstancePlacement{of_stages, {}};
+}
+
 void add_forward(std::vector<Action>& to, const std::vector<int>& stages, int64_t mb) {
   for (int s : stages) to.push_back(act(Do::kForward, s, mb));
 }

@@ -157,7 +157,7 @@ class AllPlans {
   void try_all(const Placement& placement) {
     for (const PlanSchedule& s : schedules())
       if (s.error_crosses && s.synchronous) try {
-          const InstancePlacement all = s.spread != nullptr ? s.spread(placement) : InstancePlacement{placement, {}};
+          const InstancePlacement all = s.placed(placement);
           CostModel costs = merged(units_, begins_).costs;
           costs.link = request_.link;
           play({s.make_for != nullptr ? s.make_for(placement, int(units_.mbs), costs)

@@ -157,7 +157,7 @@ Base random_base(Dice& dice) {
   const PlanSchedule& schedule = find_schedule(name);
   b.shape.stages = int(placement.size());
   b.shape.local_losses = !schedule.error_crosses;
-  b.shape.all = schedule.spread != nullptr ? schedule.spread(placement) : InstancePlacement{placement, {}};
+  b.shape.all = schedule.placed(placement);
   b.shape.mbs = schedule.spread != nullptr ? 4 : int(2 * (1 + dice.below(2)));
   b.shape.depth = b.shape.mbs + 1;  // where stages lie in turn, a worker sends a whole step before it receives
   b.plan = schedule.make(b.shape.all.placement, b.shape.mbs);

@@ -76,7 +76,7 @@ std::vector<InstancePlan> one_of_each() {
     for (const Placement& p : {one_each(4), Placement{0, 1, 2, 3, 3, 2, 1, 0}, all_on_one(4)}) {
       if (plans.size() > before) break;
       try {
-        const InstancePlacement all = s.spread != nullptr ? s.spread(p) : InstancePlacement{p, {}};
+        const InstancePlacement all = s.placed(p);
         plans.push_back({s.make(all.placement, 8), all.stage_of});
       } catch (const ScheduleError&) {  // not for this placement
       }

@@ -40,7 +40,7 @@ TEST(MemoryFormula, OfASchedulesActivationsIsWhatItsPlanKeeps) {
           const int p = count_workers(placement), mbs = p * rounds;
           if (s.spread != nullptr && (p % 2 != 0 || rounds == 1)) continue;
           SCOPED_TRACE(testing::Message() << name << ", " << p << " workers of " << each << ", " << mbs);
-          const InstancePlacement all = s.spread != nullptr ? s.spread(placement) : InstancePlacement{placement, {}};
+          const InstancePlacement all = s.placed(placement);
           const Plan plan = s.make(all.placement, mbs);
           Wiring w;
           w.stages = int(all.placement.size());

@@ -165,8 +165,7 @@ Plan one_worker(const Instances& instances) {
 
 Trained make_trained(const NetOptions& options, const std::string& schedule, const Placement& placement, int mbs,
                      int depth) {
-  InstancePlacement all{placement, {}};
-  if (const auto spread = find_schedule(schedule).spread; spread != nullptr) all = spread(placement);
+  const InstancePlacement all = find_schedule(schedule).placed(placement);
   const auto make = [&] { return make_nets(options); };
   Trained t = make_trained(all.stage_of.empty() ? make() : make_instances(make, all.stage_of),
                            {.rule = options.local_losses ? "associated" : options.rule,

@@ -49,8 +49,7 @@ const std::vector<Case> kCases = {{"naive_split", {0, 1, 2}},
 /// Where its stages or their instances lie.
 InstancePlacement placed(const Case& c) {
   if (!c.side_by_side.empty()) return side_by_side(c.side_by_side);
-  const auto spread = find_schedule(c.schedule).spread;
-  return spread != nullptr ? spread(c.placement) : InstancePlacement{c.placement, {}};
+  return find_schedule(c.schedule).placed(c.placement);
 }
 int ranks_of(const Case& c) { return count_workers(placed(c).placement); }
 
