@@ -6,8 +6,8 @@
 #include <numeric>
 
 #include "apps/config_parts.h"
-#include "apps/median.h"
 #include "apps/schedule_file.h"
+#include "apps/unit_costs.h"
 #include "pipeline/partition.h"
 
 namespace sluice {
@@ -113,19 +113,10 @@ Arrangement arrange(const RunConfig& c, const Placement& placement, bool error_c
 }
 
 std::vector<double> stage_costs(const Trace& trace, int stages) {
-  std::vector<std::vector<double>> forward(static_cast<size_t>(stages)), backward(forward), update(forward),
-      send(forward);
-  for (const Trace::Span& s : trace.spans()) {
-    const double spent = s.end.time() - s.begin.time();
-    const auto stage = size_t(s.action.stage);
-    if (s.action.what == Do::kForward) forward[stage].push_back(spent);
-    if (s.action.what == Do::kBackward) backward[stage].push_back(spent);
-    if (s.action.what == Do::kUpdate) update[stage].push_back(spent);
-    if (s.action.what == Do::kSend) send[stage].push_back(spent);
-  }
+  const CostModel m = median_costs(trace, stages);
   std::vector<double> costs;
-  for (size_t i = 0; i < forward.size(); ++i)
-    costs.push_back(median(forward[i]) + median(backward[i]) + median(update[i]) + median(send[i]));
+  for (size_t i = 0; i < m.forward.size(); ++i)
+    costs.push_back(m.forward[i] + (m.backward_input[i] + m.backward_weight[i]) + m.update[i]);
   return costs;
 }
 

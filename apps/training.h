@@ -152,7 +152,7 @@ Feed feed_from(Loader& loader);
 
 /// Seconds that each stage takes for one step on one device of the configuration, measured over a few steps.
 std::vector<double> measure_stage_costs(const RunConfig& config, const TrainingData& data);
-/// The same from the spans of a trace: the medians over steps of its forward, backward, update and sends.
+/// The same from the spans of a trace: the medians over steps of its forward, backward and update.
 std::vector<double> stage_costs(const Trace& trace, int stages);
 
 }  // namespace sluice
