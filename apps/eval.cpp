@@ -25,14 +25,14 @@ struct EvalOptions {
   std::string translations;
 };
 
-void print_exits(Training& training, bool leads) {
+void print_exits(Training& training) {
   Table table({"exit behind", "right", "test acc."});
   const size_t stages = training.placement().size();
   for (size_t k = 1; k <= stages; ++k) {
     const Evaluation e = training.evaluate_exit(k);
     table.add({fmt::format("stage {}", k - 1), std::to_string(e.correct), fmt::format("{:.2f} %", 100 * e.accuracy())});
   }
-  if (leads) fmt::print("{}", table.text());
+  if (training.ranks().leads()) fmt::print("{}", table.text());
 }
 
 void print_adaptive(Training& training, double threshold, Confidence by) {
@@ -77,7 +77,7 @@ void eval(const EvalOptions& o, const Ranks& ranks) {
   if (ranks.many()) config = with_rank_devices(with_stage_devices(config), ranks.count());
   Training training(config, load_data(config, ranks), ranks);
   training.load_trained(o.run + (o.best ? "/best.safetensors" : "/checkpoint.safetensors"));
-  if (o.exits) return print_exits(training, ranks.leads());
+  if (o.exits) return print_exits(training);
   if (o.adaptive) return print_adaptive(training, *o.adaptive, o.entropy ? Confidence::kEntropy : Confidence::kMaximum);
   if (training.text() != nullptr) return print_translation(training, o);
   const Evaluation e = training.evaluate();

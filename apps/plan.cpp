@@ -80,16 +80,16 @@ std::vector<int64_t> micro_batches(const RunConfig& c, const std::string& asked)
   return all;
 }
 
+/// Where stages begin behind the first.
+std::string cuts_text(const FoundPlan& f) {
+  return fmt::format("{}", fmt::join(f.begins.begin() + 1, f.begins.end(), ","));
+}
+
 std::string begins_text(const FoundPlan& f, const UnitCosts& u) {
-  if (!u.mergeable) {
-    std::string text;
-    for (size_t s = 0; s < f.placement.size(); ++s) text += fmt::format("{}{}", s ? "," : "", f.placement[s]);
-    return "stages on " + text;
-  }
-  std::string text, replicas;
-  for (size_t s = 1; s < f.begins.size(); ++s) text += fmt::format("{}{}", s > 1 ? "," : "", f.begins[s]);
-  for (const int n : f.workers_of) replicas += fmt::format("{}{}", replicas.empty() ? ", replicas " : ",", n);
-  return (text.empty() ? "uncut" : "cut at " + text) + replicas;
+  if (!u.mergeable) return fmt::format("stages on {}", fmt::join(f.placement, ","));
+  const std::string cuts = cuts_text(f);
+  return (cuts.empty() ? "uncut" : "cut at " + cuts) +
+         (f.workers_of.empty() ? "" : fmt::format(", replicas {}", fmt::join(f.workers_of, ",")));
 }
 
 /// Of each schedule, number of devices and of micro-batches the best cut alone.
@@ -116,12 +116,9 @@ RunConfig planned(RunConfig c, const FoundPlan& f, bool mergeable) {
   c.devices.clear();
   for (size_t d = 0; d < f.bytes.size(); ++d) c.devices += (d ? "," : "") + devices[d];
   c.micro_batches = f.mbs;
-  c.placement = f.workers_of.empty() ? "" : "auto";  // that of the plan
-  for (size_t s = 0; f.workers_of.empty() && s < f.placement.size(); ++s)
-    c.placement += str(s ? "," : "", f.placement[s]);
+  c.placement = f.workers_of.empty() ? fmt::format("{}", fmt::join(f.placement, ",")) : "auto";  // that of the plan
   if (!mergeable) return c;
-  c.cuts = f.begins.size() == 1 ? "balanced:1" : "";
-  for (size_t s = 1; s < f.begins.size(); ++s) c.cuts += str(s > 1 ? "," : "", f.begins[s]);
+  c.cuts = f.begins.size() == 1 ? "balanced:1" : cuts_text(f);
   return c;
 }
 

@@ -16,10 +16,13 @@ using testing::HasSubstr;
 
 class ReplicasCommand : public CommandTest {
  protected:
+  Outcome train(const std::string& name, const std::string& more) const {
+    return sluice(
+        small("--model vgg --rule bp --optimizer sgd --trace false --epochs 1 --out " + run_dir(name) + " " + more));
+  }
   /// What a run of vgg in four stages leaves behind: everything but the running statistics, which are of an instance.
   std::map<std::string, std::vector<std::byte>> trained(const std::string& name, const std::string& more) {
-    const Outcome o = sluice(
-        small("--model vgg --rule bp --optimizer sgd --trace false --epochs 1 --out " + run_dir(name) + " " + more));
+    const Outcome o = train(name, more);
     EXPECT_EQ(o.status, 0) << more << "\n" << o.text;
     std::map<std::string, std::vector<std::byte>> arrays;
     for (const auto& [key, array] : read_safetensors(checkpoint(name)).arrays)
@@ -39,8 +42,7 @@ TEST_F(ReplicasCommand, BothBidirectionalSchedulesTrainAlikeAndGoOnWhereTheyStop
   EXPECT_NE(clipped, chimera);
   EXPECT_EQ(trained("both", std::string(kFour) + "--schedule dual_pipe --clip-grad 0.2 --max-steps 6"), clipped);
   trained("parts", std::string(kFour) + "--schedule chimera --max-steps 2");
-  expect_one_error(sluice(small("--model vgg --rule bp --optimizer sgd --trace false --epochs 1 --out " +
-                                run_dir("parts") + kFour + "--schedule zb_h1 --max-steps 6")),
+  expect_one_error(train("parts", std::string(kFour) + "--schedule zb_h1 --max-steps 6"),
                    AllOf(HasSubstr("schedule=chimera, adds the gradients of micro-batches 0 2 4 6, 1 3 5 7"),
                          HasSubstr("schedule=zb_h1, 0 1 2 3 4 5 6 7")));
   EXPECT_EQ(trained("parts", std::string(kFour) + "--schedule dual_pipe --max-steps 6"), chimera);
@@ -55,11 +57,9 @@ TEST_F(ReplicasCommand, ReplicasAreNamedAndGoOnWhereTheyStopped) {
   trained("parts", some + "--max-steps 2");
   EXPECT_EQ(trained("parts", some + "--max-steps 6"), whole);
   EXPECT_EQ(trained("recomputed", some + "--recompute 1 --max-steps 6"), whole);
-  expect_one_error(sluice(small("--model vgg --rule bp --optimizer sgd --trace false --epochs 1 --out " +
-                                run_dir("parts") + kFour + "--cuts 1,4 --replicas 2,1,1 --max-steps 7")),
+  expect_one_error(train("parts", std::string(kFour) + "--cuts 1,4 --replicas 2,1,1 --max-steps 7"),
                    HasSubstr("replicas"));
-  expect_one_error(sluice(small("--model vgg --rule bp --optimizer sgd --trace false --epochs 1 --out " +
-                                run_dir("parts") + kFour + "--cuts 2,4 --replicas 1,2,1 --max-steps 7")),
+  expect_one_error(train("parts", std::string(kFour) + "--cuts 2,4 --replicas 1,2,1 --max-steps 7"),
                    AllOf(HasSubstr("of cuts='1,4'"), HasSubstr("of cuts='2,4'")));
 }
 
